@@ -1,0 +1,1 @@
+"""The OpenAI API over HTTP: the wire and the errors."""

@@ -1,0 +1,13 @@
+"""The command line: one file per group of commands.
+
+A group is a module with a typer `app` or plain command functions, and is put together in `penstock.cli.app`.
+"""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Entry point of the `penstock` command."""
+    from penstock.cli.app import run
+
+    run()

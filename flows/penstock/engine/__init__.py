@@ -1,0 +1,1 @@
+"""The request engine: one per process, with limits, retries, packing and budget."""

@@ -1,0 +1,1 @@
+"""The only user of Prefect: the embedded API server, the compiler from plan to flow, and its tasks."""

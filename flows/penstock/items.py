@@ -1,0 +1,140 @@
+"""What passes between a step and the request engine: items in, answers and failures out.
+
+A *job* is one partition in one API step. Its rows become items; equal items are sent once. The engine packs items into
+requests, and each comes back exactly once to the job's `Sink`: delivered or failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Cause(StrEnum):
+    """Why a row is in the errors table. Those of the first group are found before any request."""
+
+    SOURCE = "source"
+    EXPRESSION = "expression"
+    EMPTY_INPUT = "empty_input"
+    TOO_LONG = "too_long"
+
+    INVALID_REQUEST = "invalid_request"
+    NOT_FOUND = "not_found"
+    UNUSABLE_ANSWER = "unusable_answer"
+    SERVER_ERROR = "server_error"
+    RATE_LIMITED = "rate_limited"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+
+    @property
+    def asked(self) -> bool:
+        """Whether a request was sent, so that asking again may help; errors of the data stay until the data change."""
+        return self not in {Cause.SOURCE, Cause.EXPRESSION, Cause.EMPTY_INPUT, Cause.TOO_LONG}
+
+
+class Item(NamedTuple):
+    """One thing to ask.
+
+    Attributes:
+        number: its place in the job; answers come back by it.
+        payload: what the step puts into the request's body, for example a text.
+        tokens: what it counts against limits before the answer tells.
+    """
+
+    number: int
+    payload: Any
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How many items fit in one request. A limit of None is no limit."""
+
+    max_items: int = 1
+    max_item_tokens: int | None = None
+    max_request_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one response, as the server counted them, and the model as it named it."""
+
+    model: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response as columns: one row per payload of the request, in its order."""
+
+    columns: pa.RecordBatch
+    usage: Usage
+
+
+class Work(Protocol):
+    """What the engine must know of a step: where requests go, what they hold, how answers are read. No I/O."""
+
+    @property
+    def endpoint(self) -> str:
+        """The path under the base URL, for example ``/embeddings``."""
+
+    @property
+    def model(self) -> str:
+        """The model asked for: limits and prices go by it."""
+
+    @property
+    def packing(self) -> Packing:
+        """How many items fit in one request."""
+
+    def body(self, payloads: Sequence[Any]) -> bytes:
+        """The JSON body of one request."""
+
+    def read(self, body: bytes | memoryview, payloads: Sequence[Any]) -> Answer:
+        """The columns of one response.
+
+        Raises:
+            UnusableAnswer: the body is not a whole and right answer to these payloads.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Answered items. `usd` is what all attempts of the request cost together, None when the price is unknown."""
+
+    items: Sequence[Item]
+    answer: Answer
+    attempts: int = 1
+    request_id: str | None = None
+    usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An item without an answer. `message` holds no key."""
+
+    item: Item
+    cause: Cause
+    message: str
+    status: int | None = None
+    code: str | None = None
+    attempts: int = 0
+    request_id: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    usd: float | None = None
+
+
+class Sink(Protocol):
+    """Where a job's outcomes go. Called from one thread, one call at a time; must be quick."""
+
+    def delivered(self, outcome: Delivered) -> None:
+        """Keep the answer, so that a crash does not lose it."""
+
+    def failed(self, outcome: Failed) -> None:
+        """Keep the failure."""

@@ -1,0 +1,1 @@
+"""What exactly a run will do, in which parts, at what price. No network, no Prefect."""

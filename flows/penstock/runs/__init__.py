@@ -1,0 +1,1 @@
+"""Runs: their record, their account of rows, their history and their proof."""

@@ -1,0 +1,1 @@
+"""A local server that speaks the API over real HTTP, for rehearsals without a key or network."""

@@ -1,0 +1,58 @@
+"""Keys: named in files, held by the environment, and taken out of everything that Penstock writes.
+
+A `Secret` is the *name* of an environment variable. Its value is read when a client is made, in the process that
+sends the request, and is never stored. Each value that was read is also remembered here, for `redact`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from penstock.errors import InputError
+
+MASK = "***"
+_SHORTEST_MASKED = 6
+# What keys of this field look like, for text from servers that quote a key this process never read.
+_KEY_SHAPE = re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{8,}")
+_known: set[str] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """The name of an environment variable that holds a key.
+
+    Attributes:
+        name: for example ``OPENAI_API_KEY``.
+    """
+
+    name: str
+
+    def reveal(self) -> str:
+        """The value, and from now on `redact` knows it.
+
+        Raises:
+            InputError: the variable is not set or empty.
+        """
+        value = os.environ.get(self.name, "").strip()
+        if not value:
+            raise InputError(
+                f"the environment variable {self.name} is not set, and the provider needs it as its API key. "
+                f"Set it (export {self.name}=...), or rehearse without a key: --provider sandbox"
+            )
+        remember(value)
+        return value
+
+
+def remember(value: str) -> None:
+    """Let `redact` mask `value` wherever it appears from now on."""
+    if len(value) >= _SHORTEST_MASKED:
+        _known.add(value)
+
+
+def redact(text: str) -> str:
+    """`text` without any key: those this process has read, and whatever is shaped like one."""
+    for value in sorted(_known, key=len, reverse=True):
+        text = text.replace(value, MASK)
+    return _KEY_SHAPE.sub(MASK, text)

@@ -1,0 +1,1 @@
+"""Rows in: one file per kind of source."""

@@ -1,0 +1,110 @@
+"""The contract of a source: its columns without reading it, its slices, and the rows of one slice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What tells whether a file is still the one that was planned.
+
+    Attributes:
+        path: as a full path.
+        size: bytes.
+        modified_ns: time of the last change.
+        digest: hash of the content (of a large file: of its beginning, middle and end), in hexadecimal.
+    """
+
+    path: str
+    size: int
+    modified_ns: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Some rows of one file, one after the other.
+
+    Attributes:
+        file: which of the source's files.
+        first_row: number of the first row in the file, from 0.
+        rows: how many.
+        start, end: the bytes they stand in, for formats that are read by bytes; 0 for others.
+        first_line: the line of the file that the first row begins on, from 1.
+    """
+
+    file: int
+    first_row: int
+    rows: int
+    start: int = 0
+    end: int = 0
+    first_line: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row of the source that cannot be read. `line` is its line, or its number where the format has no lines."""
+
+    file: str
+    line: int
+    message: str
+    text: str
+
+
+@dataclass(slots=True)
+class SliceData:
+    """The rows of a slice that can be read, and those that cannot. `numbers` holds each good row's number in its file.
+
+    The rows read are `len(frame) + len(bad)`.
+    """
+
+    frame: pl.DataFrame
+    numbers: list[int] | range
+    bad: list[BadRow] = field(default_factory=list)
+
+
+class Source(Protocol):
+    """One kind of files. Constructed from settings and a list of files; opens nothing until asked."""
+
+    def column_names(self) -> dict[str, str | None]:
+        """Column names and, where the format tells them, polars type names. Cheap: the beginning of the first file.
+
+        Raises:
+            InputError: there is no file, or the first is not of this kind.
+        """
+
+    def schema(self) -> dict[str, pl.DataType]:
+        """Column names and types, inferred from the beginning of each file where the format does not tell them.
+
+        Raises:
+            InputError: two files have different columns, or a file is not of this kind.
+        """
+
+    def slices(self, rows: int) -> list[Slice]:
+        """All rows as slices of at most `rows`, in order. One pass over text formats, none over Parquet."""
+
+    def read(self, piece: Slice, schema: dict[str, pl.DataType]) -> SliceData:
+        """The rows of one slice, with the columns of `schema`.
+
+        Raises:
+            SourceChanged: the file is shorter than planned or gone.
+        """
+
+
+def expand(pattern: Path) -> list[Path]:
+    """The files that a path or glob means, sorted by name.
+
+    A folder means the files in it with a known ending. Names that begin with a dot or an underscore are left out.
+    """
+    text = str(pattern)
+    if any(mark in text for mark in "*?["):
+        base = Path(pattern.anchor)
+        found = base.glob(str(pattern.relative_to(base)))
+        return sorted(path for path in found if path.is_file() and not path.name.startswith((".", "_")))
+    return [pattern] if pattern.is_file() else []

@@ -1,0 +1,13 @@
+"""The kinds of steps. A new kind is one file and one line here; schema, reference, checks and planner follow."""
+
+from __future__ import annotations
+
+from penstock.steps.base import ApiStep, Columns, Step, TableStep
+from penstock.steps.derive import Derive
+from penstock.steps.embed import Embed
+from penstock.steps.filter import Filter
+from penstock.steps.select import Select
+
+KINDS: dict[str, type[Step]] = {kind.kind: kind for kind in (Derive, Embed, Filter, Select)}
+
+__all__ = ["KINDS", "ApiStep", "Columns", "Derive", "Embed", "Filter", "Select", "Step", "TableStep"]
