@@ -116,3 +116,13 @@ Duration = Annotated[
 Size = Annotated[int, BeforeValidator(parse_size), _schema(["25MB", "512KiB"], r"^\s*\d[\d_.]*\s*[kKmMgGtT]?i?[bB]?$")]
 Count = Annotated[int, BeforeValidator(parse_count), _schema([5000, "2_000_000", "50M"], r"^\s*\d[\d_.]*\s*[kKmMbB]?$")]
 Share = Annotated[float, BeforeValidator(parse_share), _schema(["5%", 0.05], r"^\s*\d[\d_.]*\s*%?$")]
+
+
+class PathField:
+    """Marks a settings field that holds a path or glob; the loader makes it absolute from the pipeline file's folder."""
+
+    def __repr__(self) -> str:
+        return "PathField()"
+
+
+FilePath = Annotated[str, PathField()]

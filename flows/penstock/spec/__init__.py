@@ -1,1 +1,1 @@
-"""The pipeline language: from YAML text to a typed , or every mistake with its place."""
+"""The pipeline language: from YAML text to a typed spec, or every mistake with its place."""

@@ -1,0 +1,45 @@
+"""The contract of an output kind: its settings, and how finished parts become what the user asked for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What an output wrote: where, how many rows, and each file's name, bytes and SHA-256."""
+
+    path: Path
+    rows: int
+    files: list[dict[str, Any]]
+
+
+class Output(BaseModel, ABC):
+    """What all outputs have. Class attributes as in `penstock.steps.Step`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: ClassVar[str]
+    summary: ClassVar[str]
+    example: ClassVar[str]
+
+    uses: str = Field(description="The kind of output.")
+
+    @property
+    @abstractmethod
+    def target(self) -> Path:
+        """Where the output stands when it is published."""
+
+    @abstractmethod
+    def publish(self, parts: Sequence[Path], metadata: Mapping[str, str]) -> Published:
+        """Make the output from the parts, whole or not at all. `metadata` is written into the files.
+
+        Raises:
+            StorageFailed: the folder cannot be written, or the disk is full. What stood there before still stands.
+        """
