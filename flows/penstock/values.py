@@ -99,7 +99,7 @@ def _is_number(value: object) -> bool:
 
 
 def _not_negative(value: float) -> float:
-    if value < 0 or value != value or value == float("inf"):
+    if not 0 <= value < float("inf"):
         raise ValueError(f"{value} is not allowed: it must be 0 or more, and finite")
     return value
 
@@ -119,7 +119,7 @@ Share = Annotated[float, BeforeValidator(parse_share), _schema(["5%", 0.05], r"^
 
 
 class PathField:
-    """Marks a settings field that holds a path or glob; the loader makes it absolute from the pipeline file's folder."""
+    """Marks a field that holds a path or glob; the loader makes it absolute from the pipeline file's folder."""
 
     def __repr__(self) -> str:
         return "PathField()"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -60,7 +61,7 @@ def read_vectors(body: bytes | memoryview, count: int, size: int | None) -> Vect
             each, vectors of different or wrong lengths, NaN or infinity, or a vector of zeros only.
     """
     response = _decode(body)
-    entries = response.data
+    entries: Sequence[_Base64 | _Floats] = response.data
     if len(entries) != count:
         raise UnusableAnswer(f"{len(entries)} vectors came for {count} texts")
     vectors: list[bytes] = [b""] * count

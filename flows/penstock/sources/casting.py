@@ -1,0 +1,86 @@
+"""From text cells to typed columns: types found at the beginning of a file, and cells that do not fit them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_INTEGER = r"^-?(0|[1-9]\d{0,17})$"
+_NUMBER = r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$"
+_BOOLEAN = r"^(true|false|True|False|TRUE|FALSE)$"
+
+
+def infer_types(sample: pl.DataFrame) -> dict[str, pl.DataType]:
+    """The narrowest type that all cells of each text column fit; text such as ``00123`` stays text, whole."""
+    import polars as pl
+
+    kinds: list[tuple[str, pl.DataType]] = [(_INTEGER, pl.Int64()), (_NUMBER, pl.Float64()), (_BOOLEAN, pl.Boolean())]
+    types: dict[str, pl.DataType] = {}
+    for name in sample.columns:
+        cells = sample[name].drop_nulls()
+        fits = (kind for pattern, kind in kinds if len(cells) and cells.str.contains(pattern).all())
+        types[name] = next(fits, pl.String())
+    return types
+
+
+def cast_columns(frame: pl.DataFrame, schema: dict[str, pl.DataType]) -> tuple[pl.DataFrame, pl.Series, str]:
+    """Text columns to `schema`.
+
+    Returns the typed frame, a mask of the rows that fit, and the name of a column that some row does not fit, or "".
+    """
+    import polars as pl
+
+    typed = frame.select(_cast(name, kind) for name, kind in schema.items())
+    good = pl.repeat(True, len(frame), dtype=pl.Boolean, eager=True)
+    culprit = ""
+    for name, kind in schema.items():
+        if kind == pl.String:
+            continue
+        lost = typed[name].is_null() & frame[name].is_not_null()
+        if lost.any():
+            good &= ~lost
+            culprit = name
+    return typed, good, culprit
+
+
+def misfit(row: dict[str, object], schema: dict[str, pl.DataType]) -> str:
+    """Which cell of a row of text does not fit its type, as a sentence."""
+    import polars as pl
+
+    for name, kind in schema.items():
+        cell = row[name]
+        if kind != pl.String and cell is not None and pl.select(_cast_literal(str(cell), kind)).item() is None:
+            return (
+                f"column {name!r} is {kind} by the beginning of the file and {str(cell)[:60]!r} is not; "
+                f"mend the row, or set source.types: {{{name}: string}}"
+            )
+    return "a cell does not fit its column's type"
+
+
+def _cast(name: str, kind: pl.DataType) -> pl.Expr:
+    import polars as pl
+
+    return _converted(pl.col(name), kind).alias(name)
+
+
+def _cast_literal(cell: str, kind: pl.DataType) -> pl.Expr:
+    import polars as pl
+
+    return _converted(pl.lit(cell), kind)
+
+
+def _converted(cells: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    import polars as pl
+
+    if kind == pl.String:
+        return cells
+    if kind == pl.Boolean:
+        words = {"true": True, "false": False}
+        return cells.str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.Boolean)
+    if kind == pl.Date:
+        return cells.str.to_date(strict=False)
+    if kind == pl.Datetime:
+        return cells.str.to_datetime(strict=False, time_unit="us")
+    return cells.str.strip_chars().cast(kind, strict=False)

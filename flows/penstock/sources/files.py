@@ -1,0 +1,114 @@
+"""What all kinds of files share: finding them, telling whether they changed, and naming rows without a key."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock.errors import InputError, SourceChanged
+from penstock.sources.base import FileState, SliceData, expand
+from penstock.sources.settings import ENDINGS, Format, SourceSettings
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ROW_KEY = "row_key"
+"""The column that names rows where the pipeline names no key."""
+
+_WHOLE = 64 << 20
+_SAMPLE = 4 << 20
+
+
+def find_files(settings: SourceSettings) -> tuple[list[Path], Format]:
+    """The files that the settings mean and their format.
+
+    Raises:
+        InputError: no file, files of several formats, or a format that cannot be told from the ending.
+    """
+    path = Path(settings.path)
+    files = expand(path)
+    if not files:
+        what = "is a folder; name its files with a glob such as *.csv" if path.is_dir() else "does not exist"
+        raise InputError(f"source.path: {path} {'matches no file' if '*' in str(path) else what}")
+    if settings.format:
+        return files, settings.format
+    formats = {ENDINGS.get(file.suffix.lower()) for file in files}
+    if None in formats:
+        odd = next(file for file in files if file.suffix.lower() not in ENDINGS)
+        raise InputError(
+            f"source.path: the ending of {odd.name} says no format; set source.format to csv, jsonl or parquet"
+        )
+    if len(formats) > 1:
+        raise InputError(f"source.path: {path} means files of several formats: {', '.join(sorted(map(str, formats)))}")
+    found = formats.pop()
+    assert found is not None  # noqa: S101  # narrowed above
+    return files, found
+
+
+def file_state(path: Path) -> FileState:
+    """Size, time and digest of a file; large files are hashed by their beginning, middle and end."""
+    stat = path.stat()
+    digest = hashlib.blake2b(str(stat.st_size).encode(), digest_size=16)
+    with path.open("rb") as handle:
+        if stat.st_size <= _WHOLE:
+            while block := handle.read(_SAMPLE):
+                digest.update(block)
+        else:
+            digest.update(str(stat.st_mtime_ns).encode())
+            for place in (0, (stat.st_size - _SAMPLE) // 2, stat.st_size - _SAMPLE):
+                handle.seek(place)
+                digest.update(handle.read(_SAMPLE))
+    return FileState(str(path), stat.st_size, stat.st_mtime_ns, digest.hexdigest())
+
+
+def check_unchanged(planned: FileState) -> None:
+    """Compare a file with what was planned, by size and time; the content decides when only the time differs.
+
+    Raises:
+        SourceChanged: the file is gone or not the same.
+    """
+    path = Path(planned.path)
+    try:
+        stat = path.stat()
+        same = stat.st_size == planned.size and stat.st_mtime_ns == planned.modified_ns
+        if not same and stat.st_size == planned.size:
+            same = file_state(path).digest == planned.digest
+    except OSError as error:
+        raise SourceChanged(
+            f"the source file {path} cannot be read any more ({error.strerror}). "
+            "Put it back and resume, or start a new run"
+        ) from None
+    if not same:
+        raise SourceChanged(
+            f"the source file {path} changed during the run. What was answered is kept; "
+            "start a new run (penstock run) so that the new content is planned"
+        )
+
+
+def with_row_keys(data: SliceData, file: int) -> SliceData:
+    """Add `ROW_KEY`: file number, row number, and a hash of the row's content."""
+    import polars as pl
+
+    rows = data.frame.select(pl.struct(pl.all()).struct.json_encode().alias("row")).to_series()
+    keys = [
+        f"{file}-{number}-{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
+        for number, text in zip(data.numbers, rows, strict=True)
+    ]
+    data.frame = data.frame.insert_column(0, pl.Series(ROW_KEY, keys, dtype=pl.String))
+    return data
+
+
+def polars_type(name: str) -> pl.DataType:
+    """The polars type that a word of `source.types` means."""
+    import polars as pl
+
+    kinds: dict[str, pl.DataType] = {
+        "string": pl.String(),
+        "integer": pl.Int64(),
+        "number": pl.Float64(),
+        "boolean": pl.Boolean(),
+        "date": pl.Date(),
+        "datetime": pl.Datetime("us"),
+    }
+    return kinds[name]

@@ -1,0 +1,73 @@
+"""Parquet files: types and row counts from their footers, slices read with pushed-down row ranges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from penstock.errors import InputError, SourceChanged
+from penstock.sources.base import Slice, SliceData
+from penstock.sources.files import ROW_KEY, with_row_keys
+from penstock.sources.settings import SourceSettings
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class ParquetFiles:
+    """A source of one or more Parquet files with the same columns."""
+
+    def __init__(self, files: list[Path], settings: SourceSettings) -> None:
+        self.files = files
+        self.settings = settings
+
+    def column_names(self) -> dict[str, str | None]:
+        """Names and Arrow types of the first file's footer."""
+        schema = self._footer(self.files[0]).schema_arrow
+        key: dict[str, str | None] = {} if self.settings.keys else {ROW_KEY: "String"}
+        return {**key, **{field.name: str(field.type) for field in schema}}
+
+    def schema(self) -> dict[str, pl.DataType]:
+        """Names and types of the first file."""
+        import polars as pl
+
+        if self.settings.types:
+            raise InputError(
+                "source.types: a Parquet file says the types of its columns; use a derive step to change one"
+            )
+        self._footer(self.files[0])
+        key = {} if self.settings.keys else {ROW_KEY: pl.String()}
+        return {**key, **pl.read_parquet_schema(self.files[0])}
+
+    def slices(self, rows: int) -> list[Slice]:
+        """Cut by the row counts in the footers; no data is read."""
+        first = self._footer(self.files[0]).schema_arrow
+        pieces: list[Slice] = []
+        for number, path in enumerate(self.files):
+            footer = self._footer(path)
+            if not footer.schema_arrow.equals(first):
+                raise InputError(f"source.path: {path.name} has other columns than {self.files[0].name}")
+            total = footer.metadata.num_rows
+            pieces += [Slice(number, start, min(rows, total - start)) for start in range(0, total, rows)]
+        return pieces
+
+    def read(self, piece: Slice, schema: dict[str, pl.DataType]) -> SliceData:
+        """The slice's rows."""
+        import polars as pl
+
+        path = self.files[piece.file]
+        names = [name for name in schema if name != ROW_KEY or self.settings.keys]
+        frame = pl.scan_parquet(path, glob=False).select(names).slice(piece.first_row, piece.rows).collect()
+        if len(frame) != piece.rows:
+            raise SourceChanged(f"the source file {path} has fewer rows than planned; start a new run")
+        result = SliceData(frame, range(piece.first_row, piece.first_row + piece.rows))
+        return result if self.settings.keys else with_row_keys(result, piece.file)
+
+    def _footer(self, path: Path) -> Any:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        try:
+            return parquet.ParquetFile(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(f"source.path: {path.name} is not a whole Parquet file: {error}") from None
