@@ -12,7 +12,7 @@ from penstock.errors import InputError
 from penstock.sources.base import BadRow, Slice, SliceData
 from penstock.sources.casting import cast_columns, infer_types, misfit
 from penstock.sources.files import ROW_KEY, polars_type, with_row_keys
-from penstock.sources.records import record_slices
+from penstock.sources.records import record_ends, record_slices
 from penstock.sources.settings import SourceSettings
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class CsvFiles:
         if not start[mark:].strip():
             raise InputError(f"source.path: {path.name} is empty; a CSV file begins with a header of column names")
         try:
-            end = next(record_slices(path, 0, mark, 1, delimiter=self.delimiter)).end
+            end = next(record_ends(start[mark:], 0, 1, delimiter=self.delimiter))[0] + mark
             names = next(csv.reader(io.StringIO(start[mark:end].decode(), newline=""), delimiter=self.delimiter))
         except UnicodeDecodeError:
             raise InputError(f"source.path: {path.name} is not UTF-8; convert it, for example with iconv") from None

@@ -12,26 +12,34 @@ from penstock.sources.base import Slice
 _CHUNK = 4 << 20
 
 
-def record_slices(path: Path, file: int, start: int, rows: int, *, delimiter: str | None) -> Iterator[Slice]:
+def record_slices(path: Path, file: int, start: int, rows: int, *, delimiter: str | None) -> list[Slice]:
     """Slices of at most `rows` records each, from the byte `start` to the end of the file.
 
     With a `delimiter` the file is CSV and a newline inside a quoted cell ends no record; without one, every newline
     does. A slice says how many lines it has, blank ones too, which is the number of its records or a little more.
     """
+    slices: list[Slice] = []
     if path.stat().st_size <= start:
-        return
+        return slices
     with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        quoted = delimiter is not None and data.find(b'"', start) >= 0
-        ends = _quoted_ends(data, start, rows, delimiter or ",") if quoted else _plain_ends(data, start, rows)
         first_line = data[:start].count(b"\n") + 1
         first_row = 0
-        for end, count, lines in ends:
-            yield Slice(file, first_row, count, start, end, first_line)
+        for end, count, lines in record_ends(data, start, rows, delimiter=delimiter):
+            slices.append(Slice(file, first_row, count, start, end, first_line))
             start, first_row, first_line = end, first_row + count, first_line + lines
+    return slices
 
 
-def _plain_ends(data: mmap.mmap, start: int, rows: int) -> Iterator[tuple[int, int, int]]:
-    """(end, records, lines) of each slice where every newline ends a record."""
+def record_ends(
+    data: bytes | mmap.mmap, start: int, rows: int, *, delimiter: str | None
+) -> Iterator[tuple[int, int, int]]:
+    """(end, records, lines) of each run of `rows` records, and of what is left at the end."""
+    if delimiter is not None and data.find(b'"', start) >= 0:
+        return _quoted_ends(data, start, rows, delimiter)
+    return _plain_ends(data, start, rows)
+
+
+def _plain_ends(data: bytes | mmap.mmap, start: int, rows: int) -> Iterator[tuple[int, int, int]]:
     size = len(data)
     count, offset = 0, start
     while offset < size:
@@ -53,14 +61,13 @@ def _plain_ends(data: mmap.mmap, start: int, rows: int) -> Iterator[tuple[int, i
         yield size, count, count
 
 
-def _quoted_ends(data: mmap.mmap, start: int, rows: int, delimiter: str) -> Iterator[tuple[int, int, int]]:
-    """(end, records, lines) of each slice of a CSV file with quoted cells (RFC 4180)."""
-    before = re.escape(delimiter.encode()) + rb"\n"
-    token = re.compile(rb"(?<=[" + before + rb'])"[^"]*(?:""[^"]*)*"|\n')
+def _quoted_ends(data: bytes | mmap.mmap, start: int, rows: int, delimiter: str) -> Iterator[tuple[int, int, int]]:
+    # A quote opens a cell only after a delimiter, a newline or at the very beginning; elsewhere it is a character.
+    before = re.escape(delimiter.encode())
+    token = re.compile(rb"(?:(?<=[" + before + rb'\n])|\A)"[^"]*(?:""[^"]*)*"|\n')
     size = len(data)
     count = lines = 0
     end = start
-    # A quote at the very beginning of the data follows the header's newline, so the look-behind holds there too.
     for match in token.finditer(data, start):
         if match.end() - match.start() > 1:
             lines += match[0].count(b"\n")
