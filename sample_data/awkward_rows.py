@@ -55,62 +55,122 @@ DUPLICATES = (
     Awkward("near duplicate: typing errors", "Fine", "Arived on time and works as decsribed. Nothing more to say", 4),
     Awkward("near duplicate: spaces doubled", "Fine", _SAME.replace(" ", "  "), 4),
     Awkward("`café` with a composed letter", "Like a café", "The coffee at home is like in a caf\u00e9 now.", 5),
-    Awkward("`café` with a combining accent: looks equal, is not", "Like a café",
-            "The coffee at home is like in a cafe\u0301 now.", 5),
-)  # fmt: skip
+    Awkward(
+        "`café` with a combining accent: looks equal, is not",
+        "Like a café",
+        "The coffee at home is like in a cafe\u0301 now.",
+        5,
+    ),
+)
 
 CELLS = (
-    Awkward("line breaks inside the cell", "Pros and cons",
-            "Pros:\n- quick\n- quiet\n\nCons:\n- the lid\n- the price", 3),
+    Awkward(
+        "line breaks inside the cell", "Pros and cons", "Pros:\n- quick\n- quiet\n\nCons:\n- the lid\n- the price", 3
+    ),
     Awkward("Windows line break inside the cell", "Two lines", "First line.\r\nSecond line.", 4),
-    Awkward("quotation marks, doubled in the file", 'My "new" kettle',
-            'The label says "made to last". It lasted "almost" a month.', 2),
+    Awkward(
+        "quotation marks, doubled in the file",
+        'My "new" kettle',
+        'The label says "made to last". It lasted "almost" a month.',
+        2,
+    ),
     Awkward("commas and semicolons", "Fast, quiet, good", "Quick, quiet; cheap, too; what else, really?", 5),
     Awkward("begins and ends with spaces that must stay", "  spaced  ", "   There is a space on both sides.   ", 3),
-    Awkward("HTML left over from a web form", "Great &amp; cheap",
-            "<p>Really <b>great</b>!<br/>Would buy again &lt;3</p><script>alert('x')</script>", 5),
-    Awkward("looks like a spreadsheet formula", "=1+1", "=HYPERLINK(\"https://example.com\",\"click\")", 1),
+    Awkward(
+        "HTML left over from a web form",
+        "Great &amp; cheap",
+        "<p>Really <b>great</b>!<br/>Would buy again &lt;3</p><script>alert('x')</script>",
+        5,
+    ),
+    Awkward("looks like a spreadsheet formula", "=1+1", '=HYPERLINK("https://example.com","click")', 1),
     Awkward("looks like a missing value", "NULL", "N/A", 3),
     Awkward("looks like a number", "10/10", "10", 5),
     Awkward("looks like a template", "{{ title }}", "My shop printed {{ customer.name }} {% if vip %} on the box.", 2),
-    Awkward("holds a tokenizer's special token as plain text", "Odd label",
-            "The sticker on the box reads <|endoftext|> and nobody knows why.", 3),
+    Awkward(
+        "holds a tokenizer's special token as plain text",
+        "Odd label",
+        "The sticker on the box reads <|endoftext|> and nobody knows why.",
+        3,
+    ),
     Awkward("a backslash before the closing quote", "Path", "The manual says: save it under C:\\kettle\\", 3),
     Awkward("tabs between words", "Copied from a table", "size\tL\ncolour\tgrey\nverdict\tgood", 4),
     Awkward("one word of 300 letters", "Aaaah", "A" + "a" * 298 + "h", 5),
-    Awkward("a long address without spaces", "See my blog",
-            "https://example.com/reviews/2026/kettle?" + "&".join(f"photo{n}=large" for n in range(1, 25)), 4),
+    Awkward(
+        "a long address without spaces",
+        "See my blog",
+        "https://example.com/reviews/2026/kettle?" + "&".join(f"photo{n}=large" for n in range(1, 25)),
+        4,
+    ),
     Awkward("no language", "Nice", "Nice, good, thanks, merci, danke.", 5, ""),
-)  # fmt: skip
+)
 
 CHARACTERS = (
-    Awkward("emoji made of several characters (joiners, skin tones)", "Family kettle",
-            "Approved by all of us \U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 "
-            "\U0001f44d\U0001f3fd and by my \U0001f469\U0001f3fe\u200d\U0001f4bb office.", 5),
-    Awkward("flags, which are pairs of letters", "Shipped abroad",
-            "Ordered from \U0001f1eb\U0001f1ee, sent via \U0001f1e9\U0001f1ea, arrived in \U0001f1e7\U0001f1f7!", 5),
+    Awkward(
+        "emoji made of several characters (joiners, skin tones)",
+        "Family kettle",
+        "Approved by all of us \U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 "
+        "\U0001f44d\U0001f3fd and by my \U0001f469\U0001f3fe\u200d\U0001f4bb office.",
+        5,
+    ),
+    Awkward(
+        "flags, which are pairs of letters",
+        "Shipped abroad",
+        "Ordered from \U0001f1eb\U0001f1ee, sent via \U0001f1e9\U0001f1ea, arrived in \U0001f1e7\U0001f1f7!",
+        5,
+    ),
     Awkward("emoji only", "\u2764\ufe0f", "\U0001f60d\U0001f60d\U0001f60d\U0001f525", 5),
-    Awkward("a rainbow flag and a keycap", "Top", "\U0001f3f3\ufe0f\u200d\U0001f308 rated 5\ufe0f\u20e3 of 5\ufe0f\u20e3", 5),
+    Awkward(
+        "a rainbow flag and a keycap", "Top", "\U0001f3f3\ufe0f\u200d\U0001f308 rated 5\ufe0f\u20e3 of 5\ufe0f\u20e3", 5
+    ),
     Awkward("combining marks piled up", "Broken", _ZALGO, 1),
-    Awkward("zero-width spaces between letters", "Odd",
-            "\u200b".join("The seller copied this from a web page."), 3),
+    Awkward("zero-width spaces between letters", "Odd", "\u200b".join("The seller copied this from a web page."), 3),
     Awkward("byte order mark in the middle", "Export", "Exported twice.\ufeff Still readable.", 3),
     Awkward("direction override", "Backwards", "The code is \u202e12345\u202c, they say.", 2),
-    Awkward("Arabic, Latin and digits in one line", "جيد", "اشتريت الطراز KT-1700 بسعر 29.90 وهو ممتاز!", 5, "ar",
-            "غلاية كهربائية 1.7 لتر"),
+    Awkward(
+        "Arabic, Latin and digits in one line",
+        "جيد",
+        "اشتريت الطراز KT-1700 بسعر 29.90 وهو ممتاز!",
+        5,
+        "ar",
+        "غلاية كهربائية 1.7 لتر",
+    ),
     Awkward("Hebrew with vowel points", "שָׁלוֹם", "הַקּוּמְקוּם עוֹבֵד יָפֶה.", 5, "he", "קומקום חשמלי 1.7 ליטר"),
-    Awkward("letters outside the basic plane", "Fancy type",
-            "\U0001d4d6\U0001d4fb\U0001d4ee\U0001d4ea\U0001d4fd kettle, \U00020bb7 and \U00029e3d.", 4),
+    Awkward(
+        "letters outside the basic plane",
+        "Fancy type",
+        "\U0001d4d6\U0001d4fb\U0001d4ee\U0001d4ea\U0001d4fd kettle, \U00020bb7 and \U00029e3d.",
+        4,
+    ),
     Awkward("full-width and half-width forms", "ＯＫ", "ｹﾄﾙは良いです。ＡＢＣ１２３", 4, "ja", "電気ケトル 1.7L"),
-    Awkward("three languages in one text", "Super / 很好 / génial",
-            "Sehr gut, aber the lid is stiff. 不过还是推荐。 Merci !", 4, "de", "Wasserkocher 1,7 l"),
-    Awkward("rude, for moderation", "Idiots",
-            "Whoever designed this lid is an idiot. I hope you burn your stupid fingers on it too.", 1),
-    Awkward("soft hyphens and typographic marks", "Well\u00admade",
-            "Extra\u00adordinarily well\u00admade \u2013 \u201csolid\u201d, isn\u2019t it\u2026", 5),
-    Awkward("replacement characters of an earlier wrong decoding", "K\ufffdche", "Passt gut in die K\ufffdche.", 4, "de",
-            "Wasserkocher 1,7 l"),
-)  # fmt: skip
+    Awkward(
+        "three languages in one text",
+        "Super / 很好 / génial",
+        "Sehr gut, aber the lid is stiff. 不过还是推荐。 Merci !",
+        4,
+        "de",
+        "Wasserkocher 1,7 l",
+    ),
+    Awkward(
+        "rude, for moderation",
+        "Idiots",
+        "Whoever designed this lid is an idiot. I hope you burn your stupid fingers on it too.",
+        1,
+    ),
+    Awkward(
+        "soft hyphens and typographic marks",
+        "Well\u00admade",
+        "Extra\u00adordinarily well\u00admade \u2013 \u201csolid\u201d, isn\u2019t it\u2026",
+        5,
+    ),
+    Awkward(
+        "replacement characters of an earlier wrong decoding",
+        "K\ufffdche",
+        "Passt gut in die K\ufffdche.",
+        4,
+        "de",
+        "Wasserkocher 1,7 l",
+    ),
+)
 
 _WEEK = (
     "Week {n}: {first} {second} I boiled it {times} times, according to the tally on the fridge. "
@@ -156,8 +216,9 @@ def _diary(weeks: int) -> str:
 LONG = (
     Awkward("almost 800 words", "A season with a kettle", _diary(11), 4),
     Awkward("4,000 words, and still under the 8,192 tokens of an input", "A year with a kettle", _diary(57), 4),
-    Awkward("14,300 words, twice the 8,192 tokens of an input", "Four years with a kettle", _diary(203), 4,
-            fate="too_long"),
-)  # fmt: skip
+    Awkward(
+        "14,300 words, twice the 8,192 tokens of an input", "Four years with a kettle", _diary(203), 4, fate="too_long"
+    ),
+)
 
 AWKWARD = (*EMPTY, *DUPLICATES, *CELLS, *CHARACTERS, *LONG)

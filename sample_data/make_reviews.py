@@ -8,7 +8,7 @@ The sentences stand in phrases/*.toml, one file per language, and were written f
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import random
 import sys
 import tomllib
@@ -23,7 +23,7 @@ CSV = FOLDER / "reviews.csv"
 README = FOLDER / "README.md"
 COLUMNS = ("review_id", "title", "body", "language", "stars", "created_at", "product")
 BEGIN, END = "<!-- awkward rows: begin -->", "<!-- awkward rows: end -->"
-FIRST_DAY = datetime.date(2024, 1, 1)
+FIRST_DAY = dt.date(2024, 1, 1)
 DAYS = 1000
 SEED = 20261101
 
@@ -122,7 +122,7 @@ def all_rows() -> list[tuple[dict[str, str], Awkward | None]]:
         row = {name: str(getattr(awkward, name)) for name in ("title", "body", "language", "stars", "product")}
         rows.insert(3 + count * (distance + 1), (row, awkward))
     for number, (row, _) in enumerate(rows, 1):
-        day = FIRST_DAY + datetime.timedelta(days=int(chance.random() * DAYS))
+        day = FIRST_DAY + dt.timedelta(days=int(chance.random() * DAYS))
         row.update(review_id=f"r{number:04d}", created_at=day.isoformat())
     return rows
 
