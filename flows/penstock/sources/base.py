@@ -37,6 +37,7 @@ class Slice:
         rows: how many.
         start, end: the bytes they stand in, for formats that are read by bytes; 0 for others.
         first_line: the line of the file that the first row begins on, from 1.
+        digest: hash of what the slice holds, so that a slice which only moved, or whose file only grew, is known again.
     """
 
     file: int
@@ -45,13 +46,18 @@ class Slice:
     start: int = 0
     end: int = 0
     first_line: int = 1
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row of the source that cannot be read. `line` is its line, or its number where the format has no lines."""
+    """A row of the source that cannot be read.
+
+    `number` counts the file's rows from 0; `line` is where it begins, exact unless cells before it hold newlines.
+    """
 
     file: str
+    number: int
     line: int
     message: str
     text: str

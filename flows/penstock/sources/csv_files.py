@@ -82,7 +82,7 @@ class CsvFiles:
                 row = frame.row(place, named=True)
                 text = self.delimiter.join(str(cell or "") for cell in row.values())[:1000]
                 line = piece.first_line + numbers[place] - piece.first_row
-                bad.append(BadRow(str(path), line, misfit(row, cells), text))
+                bad.append(BadRow(str(path), numbers[place], line, misfit(row, cells), text))
             numbers = [number for number, kept in zip(numbers, good, strict=True) if kept]
             typed = typed.filter(good)
         result = SliceData(typed, numbers, bad)
@@ -134,7 +134,8 @@ class CsvFiles:
         def refuse(row: Any) -> str:
             places.add(row.number - 1)
             message = f"the row has {row.actual_columns} cells and the header {row.expected_columns}"
-            bad.append(BadRow(str(path), piece.first_line + row.number - 1, message, row.text[:1000]))
+            place = row.number - 1
+            bad.append(BadRow(str(path), piece.first_row + place, piece.first_line + place, message, row.text[:1000]))
             return "skip"
 
         if not data.strip(b"\r\n"):
@@ -157,7 +158,8 @@ class CsvFiles:
             table, undecoded = _decoded(raw, places)
             for place, text in undecoded:
                 places.add(place)
-                bad.append(BadRow(str(path), piece.first_line + place, "the row is not UTF-8", text))
+                number, line = piece.first_row + place, piece.first_line + place
+                bad.append(BadRow(str(path), number, line, "the row is not UTF-8", text))
         total = table.num_rows + len(places)
         numbers = [piece.first_row + place for place in range(total) if place not in places]
         return pl.DataFrame(table), numbers, bad

@@ -102,7 +102,7 @@ class JsonlFiles:
             except pl.exceptions.PolarsError as error:
                 text = line.decode("utf-8", "replace")[:1000]
                 message = f"the line is not a JSON object with the file's types: {str(error).splitlines()[0]}"
-                bad.append(BadRow(str(path), piece.first_line + place, message, text))
+                bad.append(BadRow(str(path), piece.first_row + place, piece.first_line + place, message, text))
                 continue
             frames.append(row)
             numbers.append(piece.first_row + place)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.errors import InputError, SourceChanged
 from penstock.sources.base import Slice, SliceData
-from penstock.sources.files import ROW_KEY, with_row_keys
+from penstock.sources.files import ROW_KEY, file_state, with_row_keys
 from penstock.sources.settings import SourceSettings
 
 if TYPE_CHECKING:
@@ -48,7 +48,11 @@ class ParquetFiles:
             if not footer.schema_arrow.equals(first):
                 raise InputError(f"source.path: {path.name} has other columns than {self.files[0].name}")
             total = footer.metadata.num_rows
-            pieces += [Slice(number, start, min(rows, total - start)) for start in range(0, total, rows)]
+            digest = file_state(path).digest
+            pieces += [
+                Slice(number, start, min(rows, total - start), digest=f"{digest}-{start}")
+                for start in range(0, total, rows)
+            ]
         return pieces
 
     def read(self, piece: Slice, schema: dict[str, pl.DataType]) -> SliceData:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import re
 from collections.abc import Iterator
@@ -25,9 +26,16 @@ def record_slices(path: Path, file: int, start: int, rows: int, *, delimiter: st
         first_line = data[:start].count(b"\n") + 1
         first_row = 0
         for end, count, lines in record_ends(data, start, rows, delimiter=delimiter):
-            slices.append(Slice(file, first_row, count, start, end, first_line))
+            slices.append(Slice(file, first_row, count, start, end, first_line, _digest(data, start, end)))
             start, first_row, first_line = end, first_row + count, first_line + lines
     return slices
+
+
+def _digest(data: mmap.mmap, start: int, end: int) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for offset in range(start, end, _CHUNK):
+        digest.update(data[offset : min(end, offset + _CHUNK)])
+    return digest.hexdigest()
 
 
 def record_ends(

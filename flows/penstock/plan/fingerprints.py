@@ -1,0 +1,37 @@
+"""Fingerprints: what decides a part's content, and nothing else, as one name.
+
+In it: the settings of the segment's steps that reach the wire or the table, the version of each step kind's code, the
+provider's address, the fingerprint of the part it reads or the content of the source slice, and the source's column types. Not in it:
+limits, retries, time-outs, concurrency, names and descriptions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from penstock.plan.model import Segment
+from penstock.sources import Slice, SourceSettings
+from penstock.steps import Step
+
+_VERSION = 1
+
+
+def fingerprint(*contents: Any) -> str:
+    """32 hexadecimal digits that stand for JSON-able contents."""
+    text = json.dumps([_VERSION, *contents], sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def segment_content(segment: Segment, steps: Sequence[Step], providers: dict[int, str], key: Sequence[str]) -> list[Any]:
+    """What a segment does to its rows. `providers` says where each API step's requests go."""
+    return [list(key), *({**steps[place].content(), "provider": providers.get(place)} for place in segment.steps)]
+
+
+def slices_content(slices: Sequence[Slice], settings: SourceSettings, schema: str) -> list[Any]:
+    """What a partition's rows are: the digests of its slices. Their places matter only where they name the rows."""
+    places = [] if settings.keys else [[piece.file, piece.first_row] for piece in slices]
+    what = [[piece.digest, piece.rows] for piece in slices]
+    return [what, places, settings.model_dump(mode="json", include={"format", "key", "delimiter", "types"}), schema]

@@ -1,0 +1,89 @@
+"""The errors table: one row per failed row, with its key, its place in the source, and the cause."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from penstock.items import Cause
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LONGEST_TEXT = 2000
+"""Characters of a row's input that the errors table keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowError:
+    """One failed row.
+
+    Attributes:
+        number: its place in the partition as the segment read it; -1 for rows that could not be read at all.
+        step: the step that failed, or ``source``.
+        text: the beginning of what was to be sent, or of the source's line.
+    """
+
+    number: int
+    step: str
+    cause: Cause
+    message: str
+    keys: dict[str, Any] = field(default_factory=dict)
+    status: int | None = None
+    code: str | None = None
+    attempts: int = 0
+    request_id: str | None = None
+    usd: float | None = None
+    file: str | None = None
+    line: int | None = None
+    text: str | None = None
+
+
+def error_schema(keys: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
+    """The columns of an errors table: the key columns first."""
+    import polars as pl
+
+    return {
+        **keys,
+        "partition": pl.Int64(),
+        "number": pl.Int64(),
+        "step": pl.String(),
+        "cause": pl.String(),
+        "message": pl.String(),
+        "status": pl.Int64(),
+        "code": pl.String(),
+        "attempts": pl.Int64(),
+        "request_id": pl.String(),
+        "usd": pl.Float64(),
+        "file": pl.String(),
+        "line": pl.Int64(),
+        "text": pl.String(),
+    }
+
+
+def error_frame(errors: Sequence[RowError], keys: dict[str, pl.DataType], partition: int) -> pl.DataFrame:
+    """The errors as a table, in the order of their rows."""
+    import polars as pl
+
+    names = [name for name in error_schema({}) if name not in {"partition", "cause", "text"}]
+    rows = [
+        {
+            **{name: error.keys.get(name) for name in keys},
+            **{name: getattr(error, name) for name in names},
+            "partition": partition,
+            "cause": str(error.cause),
+            "text": None if error.text is None else error.text[:LONGEST_TEXT],
+        }
+        for error in sorted(errors, key=lambda error: (error.number, error.line or 0))
+    ]
+    return pl.DataFrame(rows, schema=error_schema(keys))
+
+
+def read_errors(paths: Sequence[Path]) -> pl.DataFrame | None:
+    """All error rows of some parts as one table; None when there is none."""
+    import polars as pl
+
+    found = [path for path in paths if path.exists()]
+    return pl.concat([pl.read_parquet(path, glob=False) for path in found], how="diagonal_relaxed") if found else None

@@ -1,0 +1,199 @@
+"""The answer journal: every paid answer is in it before anything else happens to it.
+
+One file per partition and API segment, append-only. A frame is a length, a CRC-32 and an Arrow record batch, so that
+a tail torn by a crash is found and cut off at the last whole frame. What `append` wrote survives the death of the
+process at once, and of the machine after a second at most (`fsync`).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MAGIC = b"PENSTOCKJOURNAL1"
+_FRAME = struct.Struct("<IIQ")  # CRC-32, padding, length: 16 bytes, so that a batch stays aligned for zero-copy reading
+_ALIGN = 64
+SYNC_SECONDS = 1.0
+NUMBER = "number"
+_CACHED_FRAMES = 8
+
+
+@dataclass(slots=True)
+class _Frames:
+    """Where the answers of a journal stand: byte ranges of its batches, and batch and row of each number."""
+
+    schema: pa.Schema | None = None
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    places: dict[int, tuple[int, int]] = field(default_factory=dict)
+    end: int = 0
+
+    def add(self, start: int, size: int, end: int, numbers: Sequence[int]) -> None:
+        """Take in one batch; of a number that was answered twice, the first answer counts."""
+        for row, number in enumerate(numbers):
+            self.places.setdefault(number, (len(self.ranges), row))
+        self.ranges.append((start, size))
+        self.end = end
+
+
+class Journal:
+    """An open journal: append answers, then take them out in any order with little memory.
+
+    Every batch has a column `NUMBER` that says which item each of its rows answers. Opening an existing file cuts off
+    a torn tail; `answered` then says what need not be asked again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._frames = _scan(path)
+        self._file = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        os.ftruncate(self._file, self._frames.end)
+        self._cache: OrderedDict[int, pa.RecordBatch] = OrderedDict()
+        self._dirty = threading.Event()
+        self._closed = threading.Event()
+        self._sync_error: OSError | None = None
+        self._syncer = threading.Thread(target=self._sync_each_second, name="penstock-journal", daemon=True)
+        self._syncer.start()
+
+    @property
+    def answered(self) -> frozenset[int]:
+        """The numbers that have an answer."""
+        return frozenset(self._frames.places)
+
+    @property
+    def schema(self) -> pa.Schema | None:
+        """The columns of the batches; None before the first."""
+        return self._frames.schema
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        """Write one batch.
+
+        Raises:
+            OSError: the disk is full or gone; also for an earlier `fsync` that failed.
+        """
+        if self._sync_error is not None:
+            raise self._sync_error
+        if self._frames.schema is None:
+            self._write([_MAGIC, *_framed(batch.schema.serialize())])
+            self._frames.schema = batch.schema
+        content = batch.serialize()
+        start = self._frames.end + _FRAME.size
+        self._write(_framed(content))
+        self._frames.add(start, len(memoryview(content)), self._frames.end, batch.column(NUMBER).to_pylist())
+        self._dirty.set()
+
+    def take(self, numbers: Sequence[int]) -> pa.Table:
+        """The answers to `numbers`, in that order, without the column `NUMBER`. Every number must be answered."""
+        import pyarrow as pa
+
+        places = [self._frames.places[number] for number in numbers]
+        needed = sorted({frame for frame, _ in places})
+        batches = [self._batch(frame) for frame in needed]
+        begins: dict[int, int] = {}
+        total = 0
+        for frame, batch in zip(needed, batches, strict=True):
+            begins[frame] = total
+            total += batch.num_rows
+        rows = pa.array([begins[frame] + row for frame, row in places], pa.int64())
+        table = pa.Table.from_batches(batches, schema=self._frames.schema).drop_columns([NUMBER])
+        return table.combine_chunks().take(rows)
+
+    def close(self) -> None:
+        """Sync and close."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self._dirty.set()
+        self._syncer.join()
+        os.close(self._file)
+
+    def discard(self) -> None:
+        """Close, and remove the file: its answers stand in a part."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def _batch(self, frame: int) -> pa.RecordBatch:
+        import pyarrow as pa
+
+        if frame in self._cache:
+            self._cache.move_to_end(frame)
+            return self._cache[frame]
+        start, size = self._frames.ranges[frame]
+        batch = pa.ipc.read_record_batch(pa.py_buffer(os.pread(self._file, size, start)), self._frames.schema)
+        self._cache[frame] = batch
+        if len(self._cache) > _CACHED_FRAMES:
+            self._cache.popitem(last=False)
+        return batch
+
+    def _write(self, buffers: list[Any]) -> None:
+        expected = sum(len(memoryview(buffer)) for buffer in buffers)
+        written = os.pwritev(self._file, buffers, self._frames.end)
+        if written < expected:
+            rest = b"".join(bytes(buffer) for buffer in buffers)[written:]
+            while rest:
+                rest = rest[os.pwrite(self._file, rest, self._frames.end + expected - len(rest)) :]
+        self._frames.end += expected
+
+    def _sync_each_second(self) -> None:
+        while not self._closed.wait(SYNC_SECONDS):
+            self._sync()
+        self._sync()
+
+    def _sync(self) -> None:
+        if self._dirty.is_set():
+            self._dirty.clear()
+            try:
+                os.fdatasync(self._file)
+            except OSError as error:
+                self._sync_error = error
+
+
+def _scan(path: Path) -> _Frames:
+    """Read a journal from its beginning, one frame at a time, up to the first that is not whole."""
+    import pyarrow as pa
+
+    frames = _Frames()
+    if not path.exists():
+        return frames
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            return frames
+        offset = len(_MAGIC)
+        while (content := _whole_frame(file)) is not None:
+            start, offset = offset + _FRAME.size, file.tell()
+            if frames.schema is None:
+                frames.schema = pa.ipc.read_schema(pa.py_buffer(content))
+                frames.end = offset
+                continue
+            batch = pa.ipc.read_record_batch(pa.py_buffer(content), frames.schema)
+            frames.add(start, len(content), offset, batch.column(NUMBER).to_pylist())
+    return frames
+
+
+def _framed(content: Any) -> list[Any]:
+    size = len(memoryview(content))
+    padding = -(_FRAME.size + size) % _ALIGN
+    return [_FRAME.pack(zlib.crc32(content), padding, size), content, bytes(padding)]
+
+
+def _whole_frame(file: BinaryIO) -> bytes | None:
+    header = file.read(_FRAME.size)
+    if len(header) < _FRAME.size:
+        return None
+    checksum, padding, size = _FRAME.unpack(header)
+    left = os.fstat(file.fileno()).st_size - file.tell()
+    if padding >= _ALIGN or size + padding > left:
+        return None
+    content = file.read(size)
+    file.seek(padding, os.SEEK_CUR)
+    return content if zlib.crc32(content) == checksum else None

@@ -1,0 +1,111 @@
+"""Parts: the Parquet file that a segment leaves for a partition, whole or absent, with its counts in its metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+METADATA_KEY = b"penstock"
+ROW_GROUP_BYTES = 32 << 20
+
+
+@contextmanager
+def whole_or_absent(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it after an fsync when the block ends well, and removed otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        sync_file(temporary)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_part(path: Path, tables: Iterator[pa.Table], schema: pa.Schema, counts: Mapping[str, Any]) -> int:
+    """Write the tables as one Parquet file with `counts` in its metadata; returns the number of rows.
+
+    Vectors are stored plain (dictionaries and statistics of them cost time and save nothing), texts with zstd.
+    """
+    from pyarrow import parquet
+
+    schema = schema.with_metadata({**(schema.metadata or {}), METADATA_KEY: json.dumps(counts).encode()})
+    vectors = list(_leaf_names(schema, vectors=True))
+    others = list(_leaf_names(schema, vectors=False))
+    rows = 0
+    with (
+        whole_or_absent(path) as temporary,
+        parquet.ParquetWriter(
+            temporary,
+            schema,
+            compression={**dict.fromkeys(others, "zstd"), **dict.fromkeys(vectors, "none")} or "zstd",
+            use_dictionary=others,
+            write_statistics=[name for name in others if "." not in name],
+            store_schema=True,
+        ) as writer,
+    ):
+        for table in tables:
+            rows += table.num_rows
+            writer.write_table(table.cast(schema), row_group_size=max(1, table.num_rows))
+    return rows
+
+
+def read_counts(path: Path) -> dict[str, Any] | None:
+    """The counts of a part; None where there is no whole part."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        metadata = parquet.read_metadata(path)
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return None
+    stored = (metadata.metadata or {}).get(METADATA_KEY)
+    return None if stored is None else {**json.loads(stored), "rows": metadata.num_rows}
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file's content is on the disk."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until a folder's names are on the disk."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _leaf_names(schema: pa.Schema, *, vectors: bool) -> list[str]:
+    names: list[str] = []
+    for field in schema:
+        names += [path for path, is_vector in _leaves(field.name, field.type) if is_vector == vectors]
+    return names
+
+
+def _leaves(path: str, kind: Any) -> Iterator[tuple[str, bool]]:
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        for place in range(kind.num_fields):
+            child = kind.field(place)
+            yield from _leaves(f"{path}.{child.name}", child.type)
+    elif pa.types.is_fixed_size_list(kind):
+        yield f"{path}.list.element", True
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        yield from _leaves(f"{path}.list.element", kind.value_type)
+    else:
+        yield path, False

@@ -1,0 +1,118 @@
+"""The state folder: where parts, journals and run records of a pipeline stand. Published output needs nothing of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.errors import RunLocked, StorageFailed
+
+
+@dataclass(frozen=True, slots=True)
+class PartFiles:
+    """The files of one partition in one segment, named by their fingerprint."""
+
+    part: Path
+    errors: Path
+    journal: Path
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The state of one pipeline.
+
+    Attributes:
+        root: ``.penstock`` beside the pipeline file, or ``--state``, or ``PENSTOCK_STATE``.
+        pipeline: its name.
+    """
+
+    root: Path
+    pipeline: str
+
+    @classmethod
+    def of(cls, file: Path, pipeline: str, chosen: str | Path | None = None) -> State:
+        """The state of the pipeline in `file`."""
+        named = chosen or os.environ.get("PENSTOCK_STATE")
+        return cls(Path(named).absolute() if named else file.absolute().parent / ".penstock", pipeline)
+
+    @property
+    def folder(self) -> Path:
+        """Everything of this pipeline."""
+        return self.root / self.pipeline
+
+    @property
+    def runs(self) -> Path:
+        """One folder per run."""
+        return self.folder / "runs"
+
+    def run_folder(self, run_id: str) -> Path:
+        """The folder of one run: its record, plan and errors."""
+        return self.runs / run_id
+
+    def part_files(self, segment: str, fingerprint: str) -> PartFiles:
+        """Where a part, its errors and its journal stand."""
+        base = self.folder / "parts" / segment
+        return PartFiles(
+            base / f"{fingerprint}.parquet",
+            base / f"{fingerprint}.errors.parquet",
+            base / f"{fingerprint}.journal",
+        )
+
+    def lock(self) -> RunLock:
+        """Take the pipeline's lock for one run.
+
+        Raises:
+            RunLocked: another process has it.
+            StorageFailed: the folder cannot be made.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            ignore = self.root / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n")
+            handle = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StorageFailed(
+                f"the state folder {self.folder} cannot be written ({error.strerror}); "
+                "choose another with --state or PENSTOCK_STATE"
+            ) from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(handle, 100, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(handle)
+            raise RunLocked(
+                f"another run of {self.pipeline!r} is going on (process {holder}); wait for it or stop it, then try again"
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        return RunLock(handle)
+
+    def is_locked(self) -> bool:
+        """Whether a living process holds the lock."""
+        try:
+            handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
+
+class RunLock:
+    """A held lock. It ends with `release`, or with the process, however that dies."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle: int | None = handle
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
