@@ -1,0 +1,123 @@
+"""Plain HTTP to a Prefect API, without Prefect's client.
+
+Needed where that client must not be: before Prefect is imported (its settings freeze at import), in the watcher
+thread (its client would start a server of its own there), and to write a state after the flow has ended.
+The routes are those of Prefect's REST API, https://docs.prefect.io/v3/api-ref/rest-api.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from penstock.errors import PenstockError
+from penstock.secrets import redact
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class ServerUnavailable(PenstockError):
+    """No Prefect API answers; the message says where it was looked for and what to do."""
+
+
+class ServerRefused(ServerUnavailable):
+    """The Prefect API answered with an error; `status` is the HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+    def __reduce__(self) -> tuple[type[ServerRefused], tuple[str, int]]:
+        return type(self), (str(self), self.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """A Prefect API and what it takes to be let in.
+
+    Attributes:
+        url: base address, for example ``http://127.0.0.1:4200/api``.
+        key: Prefect Cloud's key, or empty.
+        auth_string: ``user:password`` of a server of one's own, or empty.
+        headers: further headers, as of a proxy in front of the server.
+        verify: False accepts any certificate.
+        certificates: a file of trusted certificates, or empty for the system's.
+    """
+
+    url: str
+    key: str = field(default="", repr=False)
+    auth_string: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    verify: bool = True
+    certificates: str = ""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the address is on this machine."""
+        return urlsplit(self.url).hostname in LOOPBACK
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: the JSON body (None when empty) and the headers in lower case."""
+
+    body: Any
+    headers: Mapping[str, str]
+
+
+def call(api: Api, method: str, path: str, body: Any = None, *, timeout: float = 3.0) -> Answer:
+    """One request to `path` of the API, within `timeout` seconds per read.
+
+    Raises:
+        ServerRefused: the answer is not 2xx.
+        ServerUnavailable: no answer at all, or not from a Prefect API.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(api.url.rstrip("/") + path, data=data, method=method, headers=_headers(api))  # noqa: S310  # the scheme is checked by _opener
+    try:
+        with _opener(api).open(request, timeout=timeout) as response:
+            content = response.read()
+            headers = {name.lower(): value for name, value in response.headers.items()}
+    except urllib.error.HTTPError as error:
+        with error:
+            raise ServerRefused(f"{api.url} answered {error.code} {error.reason}", error.code) from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise ServerUnavailable(redact(f"{api.url} does not answer ({reason})")) from error
+    try:
+        return Answer(json.loads(content) if content else None, headers)
+    except ValueError:
+        raise ServerUnavailable(f"{api.url} answers, but not as a Prefect API does") from None
+
+
+def _headers(api: Api) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", **api.headers}
+    if api.key:
+        headers["Authorization"] = f"Bearer {api.key}"
+    elif api.auth_string:
+        headers["Authorization"] = "Basic " + base64.b64encode(api.auth_string.encode()).decode()
+    return headers
+
+
+def _opener(api: Api) -> urllib.request.OpenerDirector:
+    parts = urlsplit(api.url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ServerUnavailable(f"{api.url!r} is not the address of a Prefect API: it must start with http(s)://")
+    handlers: list[urllib.request.BaseHandler] = []
+    if api.is_local:
+        handlers.append(urllib.request.ProxyHandler({}))
+    if parts.scheme == "https":
+        context = ssl.create_default_context(cafile=api.certificates or None)
+        if not api.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    return urllib.request.build_opener(*handlers)

@@ -1,0 +1,106 @@
+"""Which Prefect API a run talks to: the user's own, or an embedded server that is found or started.
+
+Nothing here imports Prefect: its settings freeze at import, so the address must be in the environment before. The
+order is: what the user configured (asked at once whether it is alive, never passed over in silence), the embedded
+server that an earlier run left, a new one. ::
+
+    boot = begin()              # returns at once; a server that must be started is starting now
+    ...                         # plan meanwhile
+    connection = boot.wait()    # blocks until the API answers; now Prefect may be imported
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from penstock.flow.configured import Configured, configured_api
+from penstock.flow.connection import Connection, connect_prefect, forget_own
+from penstock.flow.embedded import START_LIMIT, Hold, hold, nothing
+from penstock.flow.rest import Api, ServerRefused, ServerUnavailable, call
+from penstock.flow.server_folder import ServerFolder, idle_limit
+
+__all__ = ["Boot", "Connection", "ServerRefused", "ServerUnavailable", "begin"]
+
+_FALSE = {"0", "false", "no", "off"}
+
+
+@dataclass(slots=True)
+class Boot:
+    """A Prefect API that was chosen and may not answer yet; `wait` for it before Prefect is imported.
+
+    Attributes:
+        target: the API that the user configured, or the hold on the embedded server.
+    """
+
+    target: Api | Hold
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether this process has started a server, which takes some seconds to answer."""
+        return isinstance(self.target, Hold) and self.target.is_ours
+
+    def wait(self, limit: float = START_LIMIT, while_waiting: Callable[[], None] = nothing) -> Connection:
+        """Block until the API answers, and put its address in the environment for Prefect.
+
+        Args:
+            limit: seconds after which the server counts as failed.
+            while_waiting: called every moment of a start, for a spinner.
+
+        Raises:
+            ServerUnavailable: the server ended or did not answer in time; with the end of its log.
+        """
+        if isinstance(self.target, Hold):
+            return connect_prefect(self.target.wait(limit, while_waiting), "embedded")
+        return connect_prefect(self.target, "configured")
+
+    def release(self) -> None:
+        """Say that this process needs the embedded server no more; the end of the process says it too."""
+        if isinstance(self.target, Hold):
+            self.target.release()
+
+
+def begin(*, keep: bool | None = None) -> Boot:
+    """Decide which Prefect API to use, and start the embedded server when it is needed and not there.
+
+    Args:
+        keep: False ends the embedded server with its last client, however that ends; True lets it wait for the
+            next run (``PENSTOCK_SERVER_IDLE``). None asks ``PENSTOCK_SERVER_KEEP``, which is 1 if not set.
+
+    Raises:
+        ServerUnavailable: the Prefect API that the user configured does not answer.
+        InputError: a settings file or ``PENSTOCK_SERVER_IDLE`` cannot be read.
+        StorageFailed: the folder of the embedded server cannot be made.
+    """
+    forget_own()
+    if configured := configured_api():
+        _probe(configured)
+        return Boot(configured.api)
+    if keep is None:
+        keep = os.environ.get("PENSTOCK_SERVER_KEEP", "1").strip().lower() not in _FALSE
+    is_asked = not keep or bool(os.environ.get("PENSTOCK_SERVER_IDLE"))
+    return Boot(hold(ServerFolder.of_user(), idle_limit() if keep else 0.0, is_asked=is_asked))
+
+
+def _probe(configured: Configured) -> None:
+    """Ask the API that the user named whether it lives."""
+    api = configured.api
+    try:
+        call(api, "GET", "/health", timeout=10)
+    except ServerRefused as error:
+        if error.status in {401, 403}:
+            raise ServerUnavailable(
+                f"the Prefect API at {api.url} (from {configured.origin}) does not let us in (HTTP {error.status}): "
+                "set PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
+            ) from None
+        raise _dead(configured, error) from None
+    except ServerUnavailable as error:
+        raise _dead(configured, error) from None
+
+
+def _dead(configured: Configured, error: ServerUnavailable) -> ServerUnavailable:
+    return ServerUnavailable(
+        f"no Prefect API: {error}. Its address comes from {configured.origin}: start that server "
+        "(prefect server start), correct the address, or take it away to use the local server that Penstock starts"
+    )
