@@ -1,0 +1,93 @@
+"""The client of one OpenAI-style server: requests get their headers here, and failures their class.
+
+It knows nothing of limits, retries and steps; `penstock.engine` does.
+"""
+
+from __future__ import annotations
+
+import time
+
+from penstock import __version__
+from penstock.api.errors import (
+    ApiError,
+    ConnectionFailed,
+    Facts,
+    TimedOut,
+    UnusableBody,
+    first_bytes,
+    from_response,
+    looks_like_html,
+)
+from penstock.api.provider import Provider
+from penstock.api.wire import FailureKind, Wire, WireError, WireRequest, WireResponse, default_wire
+
+# A kept connection that the server has closed fails within one round trip; what fails later is a failure of its own.
+_AT_ONCE = 1.0
+
+
+class ApiClient:
+    """Sends to one provider.
+
+    The key is read from the environment when the client is made, so make it in the process that sends.
+
+    Args:
+        provider: where to.
+        wire: by what; pyreqwest if left out.
+
+    Raises:
+        InputError: the environment variable of the key is not set.
+    """
+
+    def __init__(self, provider: Provider, wire: Wire | None = None) -> None:
+        self.provider = provider
+        self._wire = default_wire() if wire is None else wire
+        self._base = provider.base_url.rstrip("/")
+        self._headers = {"accept": "application/json", "user-agent": f"penstock/{__version__}"}
+        if provider.api_key is not None:
+            self._headers["authorization"] = f"Bearer {provider.api_key.reveal()}"
+        if provider.organization:
+            self._headers["openai-organization"] = provider.organization
+        if provider.project:
+            self._headers["openai-project"] = provider.project
+        self._json_headers = {**self._headers, "content-type": "application/json"}
+
+    async def post_json(self, path: str, body: bytes) -> WireResponse:
+        """POST `body` to `path` under the base URL; the response is a success and no web page.
+
+        Raises:
+            ApiError: anything else, by its class.
+        """
+        response = await self._send(WireRequest("POST", self._base + path, self._json_headers, body))
+        if not 200 <= response.status < 300:
+            raise from_response(response.status, response.headers, response.body, now=time.time())
+        if looks_like_html(response.body):
+            facts = Facts(response.status, request_id=response.headers.get("x-request-id"), html=True)
+            raise UnusableBody(f"a web page came instead of an answer: {first_bytes(response.body)}", facts)
+        return response
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._wire.aclose()
+
+    async def _send(self, request: WireRequest) -> WireResponse:
+        began = time.monotonic()
+        try:
+            return await self._wire.send(request, self.provider.timeouts)
+        except WireError as error:
+            if not error.stale or time.monotonic() - began > _AT_ONCE:
+                raise failure(error, self._base) from None
+        try:
+            return await self._wire.send(request, self.provider.timeouts)
+        except WireError as error:
+            raise failure(error, self._base) from None
+
+
+def failure(error: WireError, base_url: str) -> ApiError:
+    """A wire's failure as a class of the tree."""
+    if error.kind is FailureKind.TIMEOUT:
+        return TimedOut(f"no answer in time: {error.detail}")
+    if error.kind is FailureKind.CONNECT:
+        return ConnectionFailed(f"no connection to {base_url}: {error.detail}", never_sent=True)
+    if error.kind is FailureKind.CLOSED:
+        return ConnectionFailed(f"the connection ended before the answer did: {error.detail}")
+    return UnusableBody(f"what came is no whole HTTP response: {error.detail}")

@@ -1,0 +1,403 @@
+"""Requests without a usable answer, divided by what the caller can do about it.
+
+::
+
+    RequestFailed (penstock.errors)
+    └── ApiError                    status, code, param, type, request_id, retry_after, attempts
+        ├── ConnectionFailed        retryable   no connection, or it ended before the answer did
+        ├── TimedOut                retryable   a deadline passed
+        ├── UnusableBody            retryable   a success without a usable body
+        └── StatusFailed            any other status
+            ├── Redirected          3xx         the address is wrong; a key is never sent on
+            ├── BadRequest          400         the request's own fault
+            ├── Unauthorized        401         the key
+            ├── QuotaExceeded       402, or a code that says so: no money left
+            ├── Forbidden           403         the key, for this
+            ├── NotFound            404
+            ├── RequestTimedOut     408         retryable
+            ├── Conflict            409         retryable
+            ├── PayloadTooLarge     413
+            ├── Unprocessable       422
+            ├── TooEarly            425         retryable
+            ├── RateLimited         429         retryable, after a pause of all
+            └── ServerFailed        5xx         retryable
+
+Sources: API reference, "Error codes"; RFC 9110 section 15; RFC 9457 (problem+json).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import msgspec
+
+from penstock.api.headers import RateLimits, Wait, parse_ratelimit, parse_retry_after, parse_should_retry
+from penstock.errors import RequestFailed
+from penstock.items import Cause, Usage
+from penstock.secrets import redact
+
+QUOTA_CODES = frozenset(
+    {
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "credit_balance_exhausted",
+        "credits_exhausted",
+        "insufficient_credits",
+        "insufficient_balance",
+        "account_deactivated",
+    }
+)
+"""Codes and types of errors that only money or an account's owner can mend."""
+
+_LONGEST_TEXT = 400
+_FIRST_BYTES = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a failed request; every field may be missing."""
+
+    status: int | None = None
+    code: str | None = None
+    param: str | None = None
+    type: str | None = None
+    request_id: str | None = None
+    retry_after: Wait | None = None
+    should_retry: bool | None = None
+    limits: RateLimits | None = None
+    usage: Usage | None = None
+    html: bool = False
+
+
+class ApiError(RequestFailed):
+    """One request without a usable answer. The message holds no key.
+
+    Class attributes:
+        retryable: whether sending the same request again may help.
+        cause: what an item is filed under when this was its last error.
+        per_item: whether single items of a packed request may be at fault, so that halving it finds them.
+    """
+
+    retryable: ClassVar[bool] = False
+    cause: ClassVar[Cause] = Cause.INVALID_REQUEST
+    per_item: ClassVar[bool] = False
+
+    def __init__(self, message: str, facts: Facts | None = None, attempts: int = 1) -> None:
+        self.message = redact(message)
+        self.facts = facts or Facts()
+        self.attempts = attempts
+        super().__init__(self.message)
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return type(self), (self.message, self.facts, self.attempts)
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status, None without a response."""
+        return self.facts.status
+
+    @property
+    def code(self) -> str | None:
+        """The service's error code, for example ``invalid_api_key``."""
+        return self.facts.code
+
+    @property
+    def param(self) -> str | None:
+        """The field of the request that is at fault."""
+        return self.facts.param
+
+    @property
+    def type(self) -> str | None:
+        """The service's error type, for example ``invalid_request_error``."""
+        return self.facts.type
+
+    @property
+    def request_id(self) -> str | None:
+        """The service's id of the request, for its support."""
+        return self.facts.request_id
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds the server asks to wait, capped."""
+        return self.facts.retry_after.seconds if self.facts.retry_after else None
+
+    @property
+    def worth_retrying(self) -> bool:
+        """`retryable`, unless the server says otherwise by ``x-should-retry``."""
+        return self.retryable if self.facts.should_retry is None else self.facts.should_retry
+
+
+class ConnectionFailed(ApiError):
+    """No connection, or it ended before the answer did; `never_sent`: there was no connection at all."""
+
+    retryable = True
+    cause = Cause.CONNECTION
+
+    def __init__(self, message: str, facts: Facts | None = None, attempts: int = 1, never_sent: bool = False) -> None:
+        super().__init__(message, facts, attempts)
+        self.never_sent = never_sent
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return type(self), (self.message, self.facts, self.attempts, self.never_sent)
+
+
+class TimedOut(ApiError):
+    """A deadline passed: connecting, in silence, or in all."""
+
+    retryable = True
+    cause = Cause.TIMEOUT
+
+
+class UnusableBody(ApiError):
+    """A success whose body is no answer: HTML, an error object, not what was asked for."""
+
+    retryable = True
+    cause = Cause.UNUSABLE_ANSWER
+    per_item = True
+
+
+class StatusFailed(ApiError):
+    """A status that is no success and has no class of its own."""
+
+
+class Redirected(StatusFailed):
+    """3xx: not followed, since that would carry the key to another address."""
+
+
+class BadRequest(StatusFailed):
+    """400."""
+
+    per_item = True
+
+
+class Unauthorized(StatusFailed):
+    """401: the key is missing or wrong."""
+
+
+class QuotaExceeded(StatusFailed):
+    """No money or quota left; waiting does not help."""
+
+
+class Forbidden(StatusFailed):
+    """403: the key may not do this."""
+
+
+class NotFound(StatusFailed):
+    """404: no such model, endpoint or object."""
+
+    cause = Cause.NOT_FOUND
+    per_item = True
+
+    @property
+    def of_model(self) -> bool:
+        """Whether it is the model that is not found: then no other item can succeed either."""
+        if self.code in {"model_not_found", "DeploymentNotFound"} or self.param == "model":
+            return True
+        text = self.message.lower()
+        return "model" in text and any(words in text for words in ("not found", "not exist", "no such"))
+
+    @property
+    def of_endpoint(self) -> bool:
+        """Whether the server does not know the path at all: its body is not of the API's kind."""
+        return not self.of_model and self.code is None and self.type is None
+
+
+class RequestTimedOut(StatusFailed):
+    """408."""
+
+    retryable = True
+    cause = Cause.TIMEOUT
+
+
+class Conflict(StatusFailed):
+    """409: something else is happening to the same object."""
+
+    retryable = True
+    cause = Cause.SERVER_ERROR
+
+
+class PayloadTooLarge(StatusFailed):
+    """413, and a 429 that says that this one request is larger than a whole minute's limit."""
+
+    per_item = True
+
+
+class Unprocessable(StatusFailed):
+    """422."""
+
+    per_item = True
+
+
+class TooEarly(StatusFailed):
+    """425."""
+
+    retryable = True
+    cause = Cause.SERVER_ERROR
+
+
+class RateLimited(StatusFailed):
+    """429: all of the group wait; it is no failure of the item."""
+
+    retryable = True
+    cause = Cause.RATE_LIMITED
+
+
+class ServerFailed(StatusFailed):
+    """5xx, 529 included."""
+
+    retryable = True
+    cause = Cause.SERVER_ERROR
+
+
+_CLASSES: dict[int, type[StatusFailed]] = {
+    400: BadRequest,
+    401: Unauthorized,
+    402: QuotaExceeded,
+    403: Forbidden,
+    404: NotFound,
+    408: RequestTimedOut,
+    409: Conflict,
+    413: PayloadTooLarge,
+    422: Unprocessable,
+    425: TooEarly,
+    429: RateLimited,
+}
+
+
+def class_of(status: int, code: str | None = None, kind: str | None = None, text: str = "") -> type[StatusFailed]:
+    """The class for a status with the service's code, type and text."""
+    if status >= 500:
+        return ServerFailed
+    if status >= 400 and (code in QUOTA_CODES or kind in QUOTA_CODES):
+        return QuotaExceeded
+    if status == 429 and "request too large" in text.lower():
+        return PayloadTooLarge
+    if 300 <= status < 400:
+        return Redirected
+    return _CLASSES.get(status, StatusFailed)
+
+
+def from_response(status: int, headers: Mapping[str, str], body: bytes | memoryview, *, now: float) -> StatusFailed:
+    """The error of a response that is no success.
+
+    Args:
+        now: seconds since the epoch, for ``Retry-After`` with a date.
+    """
+    told = error_text(body)
+    kind = class_of(status, told.code, told.type, told.message)
+    if kind is Redirected:
+        told.message = f"it redirects to {headers.get('location', 'nowhere')}"
+    # For people the code is what they can search for; without one the first words must do.
+    name = f"{status} {told.code}" if told.code else str(status)
+    facts = Facts(
+        status=status,
+        code=told.code,
+        param=told.param,
+        type=told.type,
+        request_id=headers.get("x-request-id"),
+        retry_after=parse_retry_after(headers, now),
+        should_retry=parse_should_retry(headers),
+        limits=parse_ratelimit(headers) if status == 429 else None,
+        usage=usage_in(body),
+        html=told.html,
+    )
+    return kind(f"the server answered {name}: {told.message}", facts)
+
+
+class ErrorText(msgspec.Struct):
+    """What an error body says, whatever its shape."""
+
+    message: str
+    code: str | None = None
+    param: str | None = None
+    type: str | None = None
+    html: bool = False
+
+
+def error_text(body: bytes | memoryview) -> ErrorText:
+    """The message of an error body.
+
+    Understood are ``{"error": {...}}``, ``{"error": "text"}``, ``{"message": ...}``, ``{"detail": ...}``, problem+json;
+    of anything else (HTML, plain text) the first bytes are quoted.
+    """
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ErrorText(first_bytes(body), html=looks_like_html(body))
+    if isinstance(value, list) and value:
+        value = value[0]
+    if not isinstance(value, dict):
+        return ErrorText(first_bytes(body))
+    inner = value.get("error")
+    if isinstance(inner, str) and inner:
+        return ErrorText(_short(inner), _text(value.get("code")), _text(value.get("param")), _text(value.get("type")))
+    fields: dict[str, Any] = inner if isinstance(inner, dict) else value
+    message = next((fields[name] for name in ("message", "detail", "title") if fields.get(name)), None)
+    if message is None:
+        return ErrorText(first_bytes(body), _text(fields.get("code")), None, _text(fields.get("type")))
+    text = message if isinstance(message, str) else msgspec.json.encode(message).decode()
+    return ErrorText(_short(text), _code(fields.get("code")), _text(fields.get("param")), _text(fields.get("type")))
+
+
+def first_bytes(body: bytes | memoryview) -> str:
+    """How a body begins, as a person can read it."""
+    if not len(body):
+        return "an empty body"
+    text = " ".join(bytes(body[:_FIRST_BYTES]).decode("utf-8", "replace").split())
+    return f"it begins {text!r}"
+
+
+def looks_like_html(body: bytes | memoryview) -> bool:
+    """Whether a body is a web page."""
+    return bytes(body[:64]).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _UsageFields(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+
+
+class _Used(msgspec.Struct):
+    usage: _UsageFields | None = None
+    model: str | None = None
+
+
+_used = msgspec.json.Decoder(_Used)
+
+
+def usage_in(body: bytes | memoryview) -> Usage | None:
+    """The tokens that a failed or unusable response says it cost, None when it says nothing."""
+    try:
+        response = _used.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    fields = response.usage
+    if fields is None:
+        return None
+    completion = fields.completion_tokens or 0
+    prompt = fields.prompt_tokens if fields.prompt_tokens is not None else (fields.total_tokens or 0) - completion
+    details = fields.prompt_tokens_details
+    return Usage(response.model, max(prompt, 0), completion, (details.cached_tokens or 0) if details else 0)
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+
+
+def _text(value: object) -> str | None:
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
+
+
+def _code(value: object) -> str | None:
+    # Several servers repeat the status as the code; that says nothing new.
+    return value if isinstance(value, str) and value and not value.isdigit() else None

@@ -1,0 +1,149 @@
+"""The seam to the network: one request in; status, headers and bytes out; or a typed failure.
+
+Everything above `Wire.send` knows nothing of the HTTP library. Two implementations stand behind it: pyreqwest for the
+many small JSON calls, httpx for users' own transports and for processes where pyreqwest cannot run. One contract test
+runs over both.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from penstock.api.provider import Timeouts
+from penstock.errors import InputError, PenstockError
+
+MAX_BODY = 512_000_000
+"""Bytes of a response at most, so that a runaway server cannot fill the memory."""
+
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Environment variables that name a PEM file of further certificate authorities; the first that is set is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """One HTTP request, complete."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class WireResponse:
+    """One HTTP response, read to its end.
+
+    Attributes:
+        headers: names in lower case; of a name that comes twice, the last.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | memoryview
+
+
+class FailureKind(StrEnum):
+    """What went wrong on the way, as far as it decides what to do next."""
+
+    CONNECT = "connect"
+    """No connection: name not found, refused, TLS not agreed. The request was not sent."""
+    TIMEOUT = "timeout"
+    """A deadline passed: connecting, in silence, or in all."""
+    CLOSED = "closed"
+    """The connection ended before the answer did: reset, closed, cut."""
+    PROTOCOL = "protocol"
+    """What came is not HTTP, or its body is not encoded as its headers say."""
+    TOO_LARGE = "too_large"
+    """The body is longer than the wire takes."""
+
+
+class WireError(PenstockError):
+    """A request without a response.
+
+    Attributes:
+        kind: see `FailureKind`.
+        detail: a few words, without the URL.
+        stale: True when the connection may have been a kept one that the server had just closed: then the request
+            was most likely never read, and sending it again at once is right.
+    """
+
+    def __init__(self, kind: FailureKind, detail: str, *, stale: bool = False) -> None:
+        super().__init__(kind, detail)
+        self.kind = kind
+        self.detail = detail
+        self.stale = stale
+
+    def __str__(self) -> str:
+        return self.detail
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return _wire_error, (self.kind, self.detail, self.stale)
+
+
+def _wire_error(kind: FailureKind, detail: str, stale: bool) -> WireError:
+    return WireError(kind, detail, stale=stale)
+
+
+class Wire(Protocol):
+    """Sends requests; many at a time, all in one event loop."""
+
+    async def send(self, request: WireRequest, timeouts: Timeouts) -> WireResponse:
+        """The response, whatever its status; redirects are not followed.
+
+        Raises:
+            WireError: no whole response came.
+        """
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+
+
+def default_wire() -> Wire:
+    """pyreqwest, or httpx in a child that was forked from a process which had used pyreqwest already."""
+    from penstock.api import wire_pyreqwest
+
+    if wire_pyreqwest.usable():
+        return wire_pyreqwest.PyreqwestWire()
+    from penstock.api.wire_httpx import HttpxWire
+
+    return HttpxWire()
+
+
+def too_large(limit: int) -> WireError:
+    """The error of a body that is longer than `limit` bytes."""
+    return WireError(FailureKind.TOO_LARGE, f"the response is longer than {limit:,} bytes")
+
+
+def extra_authorities() -> list[Path]:
+    """PEM files of certificate authorities that the environment names, besides those of the system.
+
+    Raises:
+        InputError: a variable names a file or folder that is not there or cannot be used as PEM.
+    """
+    files: list[Path] = []
+    for variable in CA_VARIABLES:
+        if value := os.environ.get(variable, "").strip():
+            files += _pem_files(variable, Path(value))
+            break
+    if value := os.environ.get("SSL_CERT_DIR", "").strip():
+        for folder in value.split(os.pathsep):
+            files += _pem_files("SSL_CERT_DIR", Path(folder))
+    return files
+
+
+def _pem_files(variable: str, path: Path) -> list[Path]:
+    if not path.exists():
+        raise InputError(f"{variable} names {path}, which does not exist; no certificate can be checked against it")
+    found = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
+    if path.is_file():
+        try:
+            ssl.create_default_context(cafile=str(path))
+        except ssl.SSLError as error:
+            raise InputError(f"{variable} names {path}, which is no PEM file of certificates: {error}") from None
+    return found

@@ -1,0 +1,124 @@
+"""Dollars of tokens, by the price table of the installed genai-prices, or by prices of the user's own.
+
+An unknown price is None, never 0: whoever adds it up must say "unknown".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from penstock.items import Usage
+
+_BATCH_DISCOUNT = 0.5
+"""Of the Batch API on every model (API reference, "Batch"), where the table has no batch price of its own."""
+
+Overrides = Mapping[str, Mapping[str, float]]
+"""Prices by model: ``input``, ``output`` and ``cached``, each in dollars per million tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Dollars per token."""
+
+    prompt: float
+    completion: float
+    cached: float
+
+    def usd(self, usage: Usage) -> float:
+        """What these tokens cost; cached tokens are among the prompt tokens."""
+        cached = min(usage.cached_tokens, usage.prompt_tokens)
+        return (
+            (usage.prompt_tokens - cached) * self.prompt
+            + cached * self.cached
+            + usage.completion_tokens * self.completion
+        )
+
+
+def price(model: str, usage: Usage, *, batch: bool = False, overrides: Overrides | None = None) -> float | None:
+    """Dollars of one response, None when the price of `model` in tokens is not known.
+
+    Args:
+        model: as asked for or as answered; dated names and fine-tuned ones resolve to their family.
+        batch: by the Batch API.
+        overrides: prices that go before the table; a Batch discount still comes off them.
+    """
+    if overrides and model in overrides:
+        return _own_rates(overrides[model], batch).usd(usage)
+    rates = _rates(model, batch)
+    if isinstance(rates, Rates):
+        return rates.usd(usage)
+    return _tiered(model, usage, batch) if rates else None
+
+
+def table_version() -> str:
+    """The name and version of the price table, for run records."""
+    from importlib.metadata import version
+
+    return f"genai-prices {version('genai-prices')}"
+
+
+def _own_rates(prices: Mapping[str, float], batch: bool) -> Rates:
+    share = _BATCH_DISCOUNT if batch else 1.0
+    prompt = prices["input"] * share / 1e6
+    completion = prices.get("output", 0.0) * share / 1e6
+    cached = prices.get("cached", prices["input"]) * share / 1e6
+    return Rates(prompt, completion, cached)
+
+
+@lru_cache(maxsize=256)
+def _rates(model: str, batch: bool) -> Rates | bool:
+    """Rates where the price is linear in the tokens; True where it is tiered; False where it is unknown."""
+    from decimal import Decimal
+
+    found = _table_prices(model, batch)
+    if found is None:
+        return False
+    priced, share = found
+    if not priced:
+        # The table knows the model and lists nothing to pay: moderation.
+        return Rates(0.0, 0.0, 0.0)
+    prompt, completion = priced.get("input_mtok"), priced.get("output_mtok")
+    if prompt is None and completion is None:
+        # Priced by the second or the character, so that tokens alone say nothing.
+        return False
+    cached = priced.get("cache_read_mtok", prompt)
+    numbers = (prompt or Decimal(0), completion or Decimal(0), cached or Decimal(0))
+    if not all(isinstance(number, Decimal) for number in numbers):
+        return True
+    return Rates(*(float(number) * share / 1e6 for number in numbers))  # type: ignore[arg-type]  # all Decimal
+
+
+def _table_prices(model: str, batch: bool) -> tuple[dict[str, object], float] | None:
+    from genai_prices import Usage as Tokens
+    from genai_prices import calc_price
+
+    context = {"processing": "batch"} if batch else None
+    try:
+        found = calc_price(
+            Tokens(input_tokens=0, output_tokens=0),
+            model,
+            provider_id="openai",
+            price_context=context,  # type: ignore[arg-type]  # a mapping of the keys the table documents
+        )
+    except LookupError:
+        return None
+    priced = {name: value for name, value in vars(found.model_price).items() if value is not None}
+    own = any(variant.when.get("processing") == "batch" for variant in found.model.price_variants or ())
+    return priced, _BATCH_DISCOUNT if batch and not own else 1.0
+
+
+def _tiered(model: str, usage: Usage, batch: bool) -> float:
+    from genai_prices import Usage as Tokens
+    from genai_prices import calc_price
+
+    tokens = Tokens(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+        cache_read_tokens=min(usage.cached_tokens, usage.prompt_tokens),
+    )
+    context = {"processing": "batch"} if batch else None
+    found = calc_price(tokens, model, provider_id="openai", price_context=context)  # type: ignore[arg-type]
+    priced = _table_prices(model, batch)
+    return float(found.total_price) * (priced[1] if priced else 1.0)
