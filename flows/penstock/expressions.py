@@ -34,8 +34,16 @@ class SqlField:
         return "SqlField()"
 
 
+class ColumnField:
+    """Marks a settings field that names a column of the row."""
+
+    def __repr__(self) -> str:
+        return "ColumnField()"
+
+
 Template = Annotated[str, TemplateField()]
 Sql = Annotated[str, SqlField()]
+Column = Annotated[str, ColumnField()]
 
 
 def template_columns(text: str) -> dict[str, int]:

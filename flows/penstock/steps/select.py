@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from penstock.expressions import Column
 from penstock.steps.base import Columns, TableStep
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class Select(TableStep):
     example: ClassVar[str] = "uses: select\ncolumns: [review_id, body]\n"
 
     uses: Literal["select"] = Field(description="The kind of step.")
-    columns: list[str] | dict[str, str] = Field(
+    columns: list[Column] | dict[str, Column] = Field(
         min_length=1,
         description="The columns to keep: a list of names, or a mapping of new names to the columns they come from.",
         examples=[["review_id", "body"], {"id": "review_id", "text": "body"}],

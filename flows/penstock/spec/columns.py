@@ -1,0 +1,143 @@
+"""Following columns from the source through the steps, so that a wrong name is found before the first request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.errors import ExpressionError
+from penstock.expressions import ColumnField, SqlField, TemplateField, sql_columns, template_columns
+from penstock.spec.markers import marked
+from penstock.spec.positions import Document, Path
+from penstock.spec.references import Resolver, did_you_mean
+from penstock.steps import ApiStep, Columns, Step
+
+OWN = "__"
+"""Columns whose names begin so belong to Penstock."""
+_SHOWN_COLUMNS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedStep:
+    """A step and where it stands; `step` is None where its settings have mistakes, `kind` where its kind is unknown."""
+
+    path: Path
+    data: Any
+    kind: type[Step] | None
+    step: Step | None
+
+
+class ColumnCheck:
+    """Checks every template, SQL expression and column name of a pipeline, and adds mistakes to the document."""
+
+    def __init__(self, document: Document, resolver: Resolver) -> None:
+        self._document = document
+        self._resolver = resolver
+
+    def follow(self, given: Columns | None, steps: list[PlacedStep]) -> tuple[Columns, ...]:
+        """The columns of a row before the first step, and after each one, as far as they can be told.
+
+        Args:
+            given: the source's columns; None when they cannot be read, so that only syntax is checked.
+            steps: in their order.
+        """
+        after: list[Columns] = [given or {}]
+        for placed in steps:
+            self._expressions(placed, given)
+            given = self._after(placed, given)
+            after.append(given or {})
+        return tuple(after)
+
+    def names(self, path: Path, names: list[tuple[Path, str]], given: Columns) -> None:
+        """Check column names that are written as they are, such as those of `source.key`."""
+        for inner, name in names:
+            self._known((*path, *inner), name, 0, len(name), given)
+
+    def _expressions(self, placed: PlacedStep, given: Columns | None) -> None:
+        if placed.kind is None:
+            return
+        used: set[str] = set()
+        templates: list[tuple[Path, str]] = []
+        broken = False
+        for inner, marker, text in _expressions_of(placed.kind, placed.data):
+            path = (*placed.path, *inner)
+            try:
+                places = _columns_of(marker, text)
+            except ExpressionError as error:
+                self._report(path, error.offset, error.width, _worded(inner, error.message), error.hint)
+                broken = True
+                continue
+            if isinstance(marker, TemplateField):
+                templates.append((path, text))
+                used.update(places)
+            for name, offset in places.items():
+                if given is not None:
+                    self._known(path, name, offset, len(name), given)
+        if templates and not used and not broken and issubclass(placed.kind, ApiStep):
+            self._no_column(*templates[0], given)
+
+    def _known(self, path: Path, name: str, offset: int, width: int, given: Columns) -> None:
+        if name in given:
+            return
+        shown = [column for column in given if not column.startswith(OWN)]
+        listed = ", ".join(shown[:_SHOWN_COLUMNS]) + (", …" if len(shown) > _SHOWN_COLUMNS else "")
+        message = f"there is no column `{name}` here; the columns are: {listed or 'none'}"
+        self._report(path, offset, width, message, did_you_mean(name, given))
+
+    def _no_column(self, path: Path, text: str, given: Columns | None) -> None:
+        word = text.strip()
+        columns = [name for name in given or {} if not name.startswith(OWN)]
+        if word in columns:
+            example = f"did you mean `{{{{ {word} }}}}`?"
+        else:
+            near = did_you_mean(word, columns).split("`")[1:2] or columns[-1:] or ["body"]
+            example = f"for example `{{{{ {near[0]} }}}}`"
+        self._report(path, 0, len(text), f"`{path[-1]}` uses no column, so that each row would ask the same", example)
+
+    def _report(self, path: Path, offset: int, width: int, message: str, hint: str) -> None:
+        _, node = self._document.find(path)
+        self._document.add(self._resolver.span(node, offset, width), message, hint)
+
+    def _after(self, placed: PlacedStep, given: Columns | None) -> Columns | None:
+        if placed.step is None or given is None:
+            return None
+        try:
+            after = placed.step.columns_after(given)
+        except ValueError as error:
+            _, node = self._document.find((*placed.path, "output"))
+            self._document.add(node.span, str(error))
+            return dict(given)
+        if isinstance(placed.step, ApiStep) and placed.step.usage:
+            after = self._with_usage(placed, after)
+        for name in after:
+            if name.startswith(OWN) and name not in given:
+                _, node = self._document.find((*placed.path, "output"))
+                self._document.add(node.span, f"the column name `{name}` begins with {OWN}, which Penstock uses itself")
+        return after
+
+    def _with_usage(self, placed: PlacedStep, after: Columns) -> Columns:
+        assert placed.step is not None  # noqa: S101  # looked at by the only caller
+        usage = f"{placed.step.id}_usage"
+        if usage in after:
+            key, node = self._document.find((*placed.path, "id"))
+            self._document.add(
+                key.span if key else node.span,
+                f"the column `{usage}`, which this step adds for its usage, exists already",
+                "give the step another `id`, or write `usage: false`",
+            )
+        return {**after, usage: None}
+
+
+def _expressions_of(kind: type[Step], data: Any) -> Iterator[tuple[Path, Any, str]]:
+    return marked(kind, data, (TemplateField, SqlField, ColumnField))
+
+
+def _columns_of(marker: Any, text: str) -> Mapping[str, int]:
+    if isinstance(marker, TemplateField):
+        return template_columns(text)
+    return sql_columns(text) if isinstance(marker, SqlField) else {text: 0}
+
+
+def _worded(inner: Path, message: str) -> str:
+    return f"`{'.'.join(str(part) for part in inner if isinstance(part, str))}`: {message}"

@@ -1,0 +1,283 @@
+"""The `provider:` key: where requests go, with which key, how fast, how patiently, at what price."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+
+from penstock.secrets import Secret
+from penstock.values import Count, Duration, parse_duration
+
+if TYPE_CHECKING:
+    from penstock.api.provider import Provider
+
+SANDBOX_KEY = "PENSTOCK_SANDBOX_KEY"
+"""The variable that holds the sandbox's key; whoever starts the sandbox sets it."""
+OPENAI_KEY = "${OPENAI_API_KEY}"
+_OPENAI_HOST = "api.openai.com"
+_KEY = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_CONFIG = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+
+def is_key_reference(text: str) -> bool:
+    """Whether `text` names an environment variable, ``${NAME}``, and nothing else."""
+    return _KEY.fullmatch(text) is not None
+
+
+def _key_reference(text: str) -> str:
+    if not is_key_reference(text):
+        raise ValueError(f"keys live in the environment: write {OPENAI_KEY}")
+    return text
+
+
+def _server_address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"not a web address: {error}") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("a web address must not hold a user or a password: put the key into the environment (api_key)")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        raise ValueError("not a web address; write it like https://api.openai.com/v1")
+    if parts.query or parts.fragment or re.search(r"[\s\x00-\x1f]", text):
+        raise ValueError("the address must end with the path, such as https://api.openai.com/v1")
+    return text.rstrip("/")
+
+
+def _latency(text: str) -> str:
+    low, between, high = text.partition("..")
+    if between and parse_duration(low) > parse_duration(high):
+        raise ValueError("the first duration must be the shorter one: 150ms..250ms")
+    parse_duration(low)
+    return text
+
+
+KeyReference = Annotated[
+    str,
+    AfterValidator(_key_reference),
+    WithJsonSchema({"type": "string", "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$", "examples": [OPENAI_KEY]}),
+]
+ServerAddress = Annotated[str, AfterValidator(_server_address)]
+Fault = Annotated[str, Field(pattern=r"^[a-z0-9_]+(:[0-9]+(\.[0-9]+)?%?)?$")]
+
+
+class LimitSettings(BaseModel):
+    """What may be in flight and per minute; what is left out is found from the server's answers."""
+
+    model_config = _CONFIG
+
+    concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Requests in flight at most; left out, it starts low and adapts.",
+        examples=[64],
+    )
+    requests_per_minute: Count | None = Field(
+        default=None, ge=1, description="Requests sent per minute at most.", examples=[5000]
+    )
+    tokens_per_minute: Count | None = Field(
+        default=None,
+        ge=1,
+        description="Tokens per minute at most, those of the request and of the answer together.",
+        examples=["2_000_000", "2M"],
+    )
+
+
+class RetrySettings(BaseModel):
+    """How often a request is tried."""
+
+    model_config = _CONFIG
+
+    attempts: int = Field(
+        default=8, ge=1, le=100, description="How often a request is tried in all; 1 means never again.", examples=[8]
+    )
+    max_wait: Duration = Field(
+        default=120.0, description="The longest wait between two tries, also when the server asks for more."
+    )
+
+
+class TimeoutSettings(BaseModel):
+    """How long a request may take."""
+
+    model_config = _CONFIG
+
+    connect: Duration = Field(default=10.0, gt=0, description="How long connecting may take.", examples=["10s"])
+    read: Duration = Field(default=60.0, gt=0, description="How long the server may be silent.", examples=["60s"])
+    total: Duration = Field(default=120.0, gt=0, description="How long a request may take in all.", examples=["120s"])
+
+
+class PriceSettings(BaseModel):
+    """The price of one model's tokens, in place of the published one."""
+
+    model_config = _CONFIG
+
+    input: float = Field(
+        ge=0, allow_inf_nan=False, description="US dollars for a million tokens of requests.", examples=[0.02]
+    )
+    output: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="US dollars for a million tokens of answers; unknown if left out.",
+        examples=[0.6],
+    )
+    cached: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="US dollars for a million tokens of requests that the server had cached; as `input` if left out.",
+        examples=[0.01],
+    )
+
+
+class _Common(BaseModel):
+    model_config = _CONFIG
+
+    limits: LimitSettings = Field(
+        default_factory=LimitSettings,
+        description="What may be in flight and per minute.",
+        examples=[{"concurrency": 64, "requests_per_minute": 5000, "tokens_per_minute": "2M"}],
+    )
+    retry: RetrySettings = Field(
+        default_factory=RetrySettings,
+        description="How often a request is tried, and how long is waited between.",
+        examples=[{"attempts": 8, "max_wait": "120s"}],
+    )
+    timeout: TimeoutSettings = Field(
+        default_factory=TimeoutSettings,
+        description="How long a request may take.",
+        examples=[{"connect": "10s", "total": "120s"}],
+    )
+    prices: dict[str, PriceSettings] = Field(
+        default_factory=dict,
+        description="US dollars for a million tokens, by model, in place of the published prices.",
+        examples=[{"my-model": {"input": 0.02, "output": 0.06}}],
+    )
+
+    def _policies(self) -> dict[str, Any]:
+        from penstock.api.provider import Limits, RetryPolicy, Timeouts
+
+        return {
+            "limits": Limits(**self.limits.model_dump()),
+            "retry": RetryPolicy(**self.retry.model_dump()),
+            "timeouts": Timeouts(**self.timeout.model_dump()),
+        }
+
+
+class SandboxSettings(_Common):
+    """The embedded server: started for the run, without a key and without cost, with faults on demand."""
+
+    uses: Literal["sandbox"] = Field(default="sandbox", description="The embedded server.")
+    faults: list[Fault] = Field(
+        default_factory=list,
+        description="What goes wrong and how often, to rehearse it: a kind of fault and a share of the requests.",
+        examples=[["429:5%", "reset:1%"]],
+    )
+    latency: Annotated[str, AfterValidator(_latency)] | None = Field(
+        default=None,
+        description="How long each answer takes: a duration or a range.",
+        examples=["50ms", "150ms..250ms"],
+    )
+    seed: int | None = Field(default=None, ge=0, description="Makes the faults the same in each run.", examples=[7])
+
+    @property
+    def key_variable(self) -> str | None:
+        """The variable that the user must set: none."""
+        return None
+
+    def to_provider(self, name: str, base_url: str | None = None) -> Provider:
+        """The server as the engine sees it.
+
+        Raises:
+            ValueError: `base_url` is missing; the sandbox has no address before it is started.
+        """
+        from penstock.api.provider import Provider
+
+        if base_url is None:
+            raise ValueError("the sandbox has no address before it is started")
+        return Provider(name=name, base_url=base_url.rstrip("/"), api_key=Secret(SANDBOX_KEY), **self._policies())
+
+
+class OpenAISettings(_Common):
+    """Any server that speaks the OpenAI API."""
+
+    uses: Literal["openai"] = Field(default="openai", description="A server that speaks the OpenAI API.")
+    base_url: ServerAddress = Field(
+        default="https://api.openai.com/v1",
+        description="The server's address with the version. OPENAI_BASE_URL if left out, then OpenAI itself.",
+        examples=["https://api.openai.com/v1", "http://localhost:11434/v1"],
+    )
+    api_key: KeyReference | None = Field(
+        default=None,
+        description=(
+            "The environment variable that holds the key. ${OPENAI_API_KEY} if left out, or no key at all "
+            "where `base_url` is given. The key itself never stands in a file."
+        ),
+        examples=[OPENAI_KEY],
+    )
+    organization: str | None = Field(
+        default=None, description="The organization that pays; OPENAI_ORG_ID if left out.", examples=["org-123"]
+    )
+    project: str | None = Field(
+        default=None, description="The project that pays; OPENAI_PROJECT_ID if left out.", examples=["proj_123"]
+    )
+
+    @property
+    def key_variable(self) -> str | None:
+        """The variable that the user must set; None when the server needs no key."""
+        match = _KEY.fullmatch(self.api_key or "")
+        return match[1] if match else None
+
+    def to_provider(self, name: str, base_url: str | None = None) -> Provider:
+        """The server as the engine sees it; `base_url` replaces the one in the file."""
+        from penstock.api.provider import Provider
+
+        variable = self.key_variable
+        return Provider(
+            name=name,
+            base_url=(base_url or self.base_url).rstrip("/"),
+            api_key=Secret(variable) if variable else None,
+            organization=self.organization or None,
+            project=self.project or None,
+            **self._policies(),
+        )
+
+
+ProviderSettings = SandboxSettings | OpenAISettings
+PROVIDERS: dict[str, type[SandboxSettings] | type[OpenAISettings]] = {
+    "sandbox": SandboxSettings,
+    "openai": OpenAISettings,
+}
+"""The words that `provider:` takes."""
+
+
+def with_defaults(data: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """A provider's mapping with what the environment says where the file says nothing.
+
+    OpenAI's key goes only to the default address: where the file names another server, it names the key too.
+    """
+    if data.get("uses", "openai") != "openai":
+        return dict(data)
+    found = {
+        "base_url": environ.get("OPENAI_BASE_URL") or OpenAISettings.model_fields["base_url"].default,
+        "api_key": OPENAI_KEY,
+        "organization": environ.get("OPENAI_ORG_ID") or None,
+        "project": environ.get("OPENAI_PROJECT_ID") or None,
+    }
+    if "base_url" in data:
+        own = urlsplit(data["base_url"]).hostname == _OPENAI_HOST if _is_address(data["base_url"]) else False
+        found = {"api_key": OPENAI_KEY} if own else {}
+    return {"uses": "openai", **found, **data}
+
+
+def _is_address(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(urlsplit(value).hostname)
+    except ValueError:
+        return False

@@ -1,0 +1,190 @@
+"""One pipeline's way from nodes to a `Spec`: each key by its own declaration, mistakes collected over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from penstock.errors import InputError, UsageError
+from penstock.outputs import KINDS as OUTPUTS
+from penstock.sources import SourceSettings
+from penstock.spec.budget import Budget
+from penstock.spec.columns import ColumnCheck, PlacedStep
+from penstock.spec.entries import absolute, read_outputs, read_steps
+from penstock.spec.errors_key import ErrorSettings
+from penstock.spec.mistakes import missing_keys_hint, report, validated
+from penstock.spec.model import Spec
+from penstock.spec.param_values import ParamReading
+from penstock.spec.positions import Document, Scalar, Span
+from penstock.spec.positions import Mapping as MappingNode
+from penstock.spec.positions import Path as Place
+from penstock.spec.provider import PROVIDERS, is_key_reference, with_defaults
+from penstock.spec.references import Resolver, did_you_mean
+from penstock.spec.targets import check_targets
+from penstock.steps import KINDS as STEPS
+from penstock.steps import ApiStep, Columns
+
+_KEY_PATH: Place = ("provider", "api_key")
+_HEAD = ("name", "description", "tags")
+
+
+class Reading:
+    """Reads one document. `param_values` and `notes` are filled by `spec`."""
+
+    def __init__(
+        self,
+        document: Document,
+        folder: Path,
+        environ: Mapping[str, str],
+        overrides: Mapping[str, str],
+        provider: str | None,
+    ) -> None:
+        self.param_values: dict[str, Any] = {}
+        self.notes: list[str] = []
+        self._document = document
+        self._folder = folder
+        self._environ = environ
+        self._overrides = overrides
+        self._provider = provider
+        self._values: dict[str, Any] = {}
+        self._broken: set[str] = set()
+        self._steps: list[PlacedStep] = []
+        self._outputs: list[tuple[Place, Any]] = []
+        self._resolver = Resolver(document, environ, None)
+
+    def spec(self, *, read_source: bool = True) -> tuple[Spec | None, tuple[Columns, ...]]:
+        """The pipeline and its columns; None when the document has mistakes, which it then holds.
+
+        Raises:
+            SpecError: the document is no mapping, or its aliases expand without bound.
+            UsageError: the provider asked for is none.
+        """
+        root = self._root()
+        self._mask_key()
+        params = ParamReading(self._document, self._environ, self._overrides)
+        params.read()
+        self.param_values = params.values
+        self._resolver = Resolver(self._document, self._environ, params.values, frozenset({_KEY_PATH}))
+        given = {name: self._resolver.data(root.values[name], (name,)) for name in self._wanted(root)}
+        self._values |= {name: given[name] for name in _HEAD if name in given}
+        self._values["params"] = params.declared
+        self._read_provider(given)
+        self._section("source", SourceSettings, given)
+        self._section("errors", ErrorSettings, given)
+        self._section("budget", Budget, given)
+        self._steps = read_steps(self._document, STEPS, given.get("steps"), self._folder)
+        self._outputs = read_outputs(self._document, OUTPUTS, given.get("outputs"), self._folder)
+        self._check_provider_is_there()
+        columns = self._follow(read_source=read_source)
+        check_targets(self._document, self._values.get("source"), self._outputs, self._values.get("errors"))
+        return self._assembled(root), columns
+
+    def _root(self) -> MappingNode:
+        root = self._document.root
+        if not isinstance(root, MappingNode):
+            empty = isinstance(root, Scalar) and root.value is None
+            what = "the file is empty" if empty else "a pipeline is a mapping of keys to values"
+            raise self._document.stop(Span(0, 1), what, "begin with `name: my-pipeline`")
+        for name, key in root.keys.items():
+            if name not in Spec.model_fields:
+                hint = did_you_mean(name, list(Spec.model_fields)) or missing_keys_hint(Spec.model_fields)
+                self._document.add(key.span, f"unknown key `{name}`", hint)
+        return root
+
+    def _mask_key(self) -> None:
+        _, node = self._document.find(_KEY_PATH)
+        if isinstance(node, Scalar) and not is_key_reference(node.text):
+            self._document.masked.append(node.span)
+
+    def _wanted(self, root: MappingNode) -> list[str]:
+        known = [name for name in root.keys if name in Spec.model_fields and name != "params"]
+        # A rehearsal must not ask for the variables of the provider that it leaves out.
+        return [name for name in known if name != "provider" or not self._replaces_provider(root)]
+
+    def _replaces_provider(self, root: MappingNode) -> bool:
+        if self._provider is None:
+            return False
+        if self._provider not in PROVIDERS:
+            hint = did_you_mean(self._provider, list(PROVIDERS))
+            raise UsageError(f"there is no provider {self._provider!r}: sandbox or openai{'; ' if hint else ''}{hint}")
+        node = root.values.get("provider")
+        uses = node.values.get("uses") if isinstance(node, MappingNode) else node
+        return getattr(uses, "text", None) != self._provider
+
+    def _read_provider(self, given: Mapping[str, Any]) -> None:
+        data = given.get("provider", self._provider)
+        if "provider" not in given and data is None:
+            return
+        if isinstance(data, str):
+            data = {"uses": data}
+        if not isinstance(data, dict):
+            node = self._document.find(("provider",))[1]
+            self._document.add(node.span, "`provider` must be sandbox, openai or a mapping")
+            self._broken.add("provider")
+            return
+        uses = data.get("uses", "openai")
+        model = PROVIDERS.get(uses) if isinstance(uses, str) else None
+        if model is None:
+            place = self._document.find(("provider", "uses"))[1]
+            hint = did_you_mean(str(uses), list(PROVIDERS)) or "another server: {base_url: …, api_key: ${NAME}}"
+            self._document.add(place.span, f"there is no provider `{uses}`: sandbox or openai", hint)
+            self._broken.add("provider")
+            return
+        self._keep("provider", validated(model, with_defaults(data, self._environ), self._document, ("provider",)))
+
+    def _check_provider_is_there(self) -> None:
+        asks = next((placed for placed in self._steps if placed.kind and issubclass(placed.kind, ApiStep)), None)
+        if asks is not None and "provider" not in self._values and "provider" not in self._broken:
+            node = self._document.find((*asks.path, "uses"))[1]
+            message = "this step asks a model, and the pipeline has no `provider`"
+            self._document.add(node.span, message, "write `provider: sandbox` to rehearse, or `provider: openai`")
+
+    def _section(self, name: str, model: type[BaseModel], given: Mapping[str, Any]) -> None:
+        if name in given:
+            data = absolute(model, given[name], self._folder)
+            self._keep(name, validated(model, data, self._document, (name,)))
+
+    def _keep(self, name: str, value: BaseModel | None) -> None:
+        if value is None:
+            self._broken.add(name)
+        else:
+            self._values[name] = value
+
+    def _follow(self, *, read_source: bool) -> tuple[Columns, ...]:
+        check = ColumnCheck(self._document, self._resolver)
+        source: SourceSettings | None = self._values.get("source")
+        given = self._source_columns(source) if source is not None and read_source else None
+        if source is not None and given is not None:
+            key = [(("key",) if isinstance(source.key, str) else ("key", place), name)
+                   for place, name in enumerate(source.keys)]  # fmt: skip
+            check.names(("source",), [*key, *((("types", name), name) for name in source.types)], given)
+        return check.follow(given, self._steps)
+
+    def _source_columns(self, source: SourceSettings) -> Columns | None:
+        from penstock.sources import open_source
+
+        try:
+            return open_source(source).column_names()
+        except InputError as error:
+            node = self._document.find(("source", "path"))[1]
+            self._document.add(node.span, str(error).removeprefix("source.path: "))
+            return None
+
+    def _assembled(self, root: MappingNode) -> Spec | None:
+        steps = [placed.step for placed in self._steps if placed.step is not None]
+        outputs = [output for _, output in self._outputs]
+        if outputs or "outputs" not in root.keys:
+            self._values |= {"outputs": outputs} if outputs else {}
+        elif not self._document.problems:
+            self._document.add(root.keys["outputs"].span, "`outputs` must not be empty: nothing would be written")
+        data = {**self._values, "steps": steps}
+        try:
+            return Spec.model_validate(data)
+        except ValidationError as error:
+            done = self._broken | {"outputs" if "outputs" in root.keys else "", "provider"}
+            details = [detail for detail in error.errors() if detail["loc"][0] not in done]
+            report(details, Spec, data, self._document, ())
+            return None
