@@ -1,0 +1,8 @@
+"""The resources of the API that the sandbox has. A new one is a module and a line here."""
+
+from __future__ import annotations
+
+from penstock.sandbox import embeddings, models_list
+from penstock.sandbox.contract import Resource
+
+RESOURCES: tuple[Resource, ...] = (embeddings.RESOURCE, models_list.RESOURCE)
