@@ -1,0 +1,61 @@
+"""Every pipeline and every piece of one that the documentation shows is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from docs_fences import ROOT, Fence, fences, pages
+
+from penstock.errors import SpecError
+from penstock.spec.load import load, load_text
+from penstock.spec.model import Spec
+
+FENCES = [fence for page in pages() for fence in fences(page) if fence.language == "yaml"]
+READY = sorted((ROOT / "pipelines").glob("*.yaml"))
+ENVIRONMENT = {"OPENAI_API_KEY": "sk-from-the-environment", "LAB_KEY": "sk-from-the-environment"}
+WRONG = "wrong"
+"""What a fence is named that shows a mistake."""
+
+
+def is_whole(fence: Fence) -> bool:
+    return {"name", "source", "outputs"} <= set(yaml.safe_load(fence.text))
+
+
+def whole(fence: Fence) -> str:
+    """The fence itself, or the ready pipeline with the keys of the fence in place of its own."""
+    if is_whole(fence):
+        return fence.text
+    ready = yaml.safe_load(READY[0].read_text("utf-8"))
+    return yaml.safe_dump({**ready, **yaml.safe_load(fence.text)}, sort_keys=False, allow_unicode=True)
+
+
+@pytest.mark.parametrize("fence", FENCES, ids=lambda fence: fence.place)
+def test_a_yaml_fence_is_a_pipeline_or_keys_of_one(fence: Fence) -> None:
+    keys = set(yaml.safe_load(fence.text))
+    assert keys <= set(Spec.model_fields), "a fence shows top-level keys of a pipeline"
+    arguments = {"file": str(fence.file), "folder": ROOT / "pipelines", "environ": ENVIRONMENT}
+    if fence.name == WRONG:
+        with pytest.raises(SpecError):
+            load_text(whole(fence), **arguments)
+    else:
+        load_text(whole(fence), **arguments)
+
+
+@pytest.mark.parametrize("path", READY, ids=lambda path: path.name)
+def test_a_ready_pipeline_is_right_and_needs_no_key(path: Path) -> None:
+    loaded = load(path, environ={})
+    assert loaded.missing_key({}) is None
+    assert loaded.notes == ()
+
+
+@pytest.mark.parametrize("path", READY, ids=lambda path: path.name)
+def test_a_ready_pipeline_names_the_schema_for_editors(path: Path) -> None:
+    first = path.read_text("utf-8").splitlines()[0]
+    assert first == "# yaml-language-server: $schema=../schemas/pipeline.schema.json"
+
+
+def test_the_readme_shows_the_ready_pipeline_as_it_is() -> None:
+    shown = [fence for fence in FENCES if fence.file.name == "README.md" and is_whole(fence)]
+    assert [fence.text for fence in shown] == [(ROOT / "pipelines" / "embed_reviews.yaml").read_text("utf-8")]
