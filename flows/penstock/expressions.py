@@ -62,14 +62,16 @@ def template_columns(text: str) -> dict[str, int]:
         raise ExpressionError(f"the template does not parse: {error.message}", offset=offset) from None
     from jinja2 import meta
 
+    for kind, known in ((nodes.Filter, environment.filters), (nodes.Test, environment.tests)):
+        for call in tree.find_all(kind):
+            if call.name not in known:
+                raise ExpressionError(
+                    f"the template uses an unknown {kind.__name__.lower()} {call.name!r}",
+                    offset=_first_use(text, call.name),
+                    width=len(call.name),
+                )
     wanted = meta.find_undeclared_variables(tree) - {"range"}
-    places = {name: _first_use(text, name) for name in sorted(wanted)}
-    for call in tree.find_all(nodes.Filter):
-        if call.name not in environment.filters:
-            raise ExpressionError(
-                f"the template uses an unknown filter {call.name!r}", offset=_first_use(text, call.name)
-            )
-    return places
+    return {name: _first_use(text, name) for name in sorted(wanted)}
 
 
 def sql_columns(text: str) -> dict[str, int]:
@@ -80,7 +82,7 @@ def sql_columns(text: str) -> dict[str, int]:
     """
     try:
         names: list[str] = _sql_parser()(text).meta_root_names()
-    except Exception as error:  # noqa: BLE001  # the native parser has no exception class that can be imported cheaply
+    except Exception as error:  # the native parser has no exception class that can be imported cheaply
         if type(error).__module__.split(".")[0] != "polars" and type(error).__name__ != "PanicException":
             raise
         first = str(error).split("\n", 1)[0]
@@ -142,7 +144,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
     environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701  # the output is a prompt, not HTML
+        autoescape=False,  # the output is a prompt, not HTML
         keep_trailing_newline=True,
         finalize=lambda value: "" if value is None else value,
     )
@@ -159,7 +161,7 @@ def _sql_parser() -> Callable[[str], Any]:
     except ImportError:
         from polars._plr import sql_expr
 
-        return sql_expr  # type: ignore[no-any-return]  # native function without types
+        return sql_expr
     return _polars_runtime.sql_expr  # type: ignore[no-any-return]  # native function without types
 
 
