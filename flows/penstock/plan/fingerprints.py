@@ -1,8 +1,8 @@
 """Fingerprints: what decides a part's content, and nothing else, as one name.
 
 In it: the settings of the segment's steps that reach the wire or the table, the version of each step kind's code, the
-provider's address, the fingerprint of the part it reads or the content of the source slice, and the source's column types. Not in it:
-limits, retries, time-outs, concurrency, names and descriptions.
+provider's address, the fingerprint of the part it reads or the content of the source slice, and the source's column
+types. Not in it: limits, retries, time-outs, concurrency, names and descriptions.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def fingerprint(*contents: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def segment_content(segment: Segment, steps: Sequence[Step], providers: dict[int, str], key: Sequence[str]) -> list[Any]:
-    """What a segment does to its rows. `providers` says where each API step's requests go."""
-    return [list(key), *({**steps[place].content(), "provider": providers.get(place)} for place in segment.steps)]
+def segment_content(segment: Segment, steps: Sequence[Step], provider: str, key: Sequence[str]) -> list[Any]:
+    """What a segment does to its rows. `provider` says where its requests go."""
+    return [list(key), provider if segment.api else "", *(steps[place].content() for place in segment.steps)]
 
 
 def slices_content(slices: Sequence[Slice], settings: SourceSettings, schema: str) -> list[Any]:

@@ -90,6 +90,7 @@ class Plan(msgspec.Struct, frozen=True):
         spec: the pipeline as `penstock.spec.dump` gives it, without any secret's value.
         schema: the source's columns as a serialised Arrow schema.
         base_urls: where each provider's server is, filled in when a run starts an embedded one.
+        retry_causes: which failures of before are asked again; None for all that were asked.
         targets: where each output is published: the pipeline's own paths, or beside them for rehearsals.
     """
 
@@ -112,6 +113,7 @@ class Plan(msgspec.Struct, frozen=True):
     run_id: str = ""
     base_urls: dict[str, str] = {}
     notes: tuple[str, ...] = ()
+    retry_causes: tuple[str, ...] | None = None
     format: int = FORMAT
 
     @property

@@ -48,6 +48,11 @@ class Step(BaseModel, ABC):
         examples=["embed_body"],
     )
 
+    @property
+    def name(self) -> str:
+        """Its id; the loader gives one to every step."""
+        return self.id or self.kind
+
     @abstractmethod
     def columns_after(self, given: Mapping[str, str | None]) -> Columns:
         """The columns of a row after this step.

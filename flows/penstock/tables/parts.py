@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,14 +30,17 @@ def whole_or_absent(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_part(path: Path, tables: Iterator[pa.Table], schema: pa.Schema, counts: Mapping[str, Any]) -> int:
-    """Write the tables as one Parquet file with `counts` in its metadata; returns the number of rows.
+def write_part(
+    path: Path, tables: Iterator[pa.Table], schema: pa.Schema, counts: Callable[[], Mapping[str, Any]]
+) -> int:
+    """Write the tables as one Parquet file; returns the number of rows.
+
+    `counts` is called after the last table, and what it gives goes into the file's metadata.
 
     Vectors are stored plain (dictionaries and statistics of them cost time and save nothing), texts with zstd.
     """
     from pyarrow import parquet
 
-    schema = schema.with_metadata({**(schema.metadata or {}), METADATA_KEY: json.dumps(counts).encode()})
     vectors = list(_leaf_names(schema, vectors=True))
     others = list(_leaf_names(schema, vectors=False))
     rows = 0
@@ -55,6 +58,7 @@ def write_part(path: Path, tables: Iterator[pa.Table], schema: pa.Schema, counts
         for table in tables:
             rows += table.num_rows
             writer.write_table(table.cast(schema), row_group_size=max(1, table.num_rows))
+        writer.add_key_value_metadata({METADATA_KEY: json.dumps(counts()).encode()})
     return rows
 
 

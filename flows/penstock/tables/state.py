@@ -84,7 +84,7 @@ class State:
             holder = os.pread(handle, 100, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(handle)
             raise RunLocked(
-                f"another run of {self.pipeline!r} is going on (process {holder}); wait for it or stop it, then try again"
+                f"another run of {self.pipeline!r} is going on (process {holder}); wait for it or stop it and try again"
             ) from None
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)

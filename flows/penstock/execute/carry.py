@@ -1,0 +1,83 @@
+"""What an earlier run left for a partition: paid answers go into the journal, errors not asked again stay errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock.execute.asking import Questions, usage_type
+from penstock.items import Cause
+from penstock.steps import ApiStep
+from penstock.tables.failures import RowError
+from penstock.tables.journal import NUMBER, Journal
+from penstock.tables.numbers import from_runs
+from penstock.tables.parts import read_counts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def seed_journal(journal: Journal, part: Path, asked: Questions, step: ApiStep, usage_name: str) -> None:
+    """Put the answers of a finished part into the journal, so that only its failed rows are asked again."""
+    from pyarrow import parquet
+
+    counts = read_counts(part)
+    if counts is None:
+        return
+    place_of = {number: place for place, number in enumerate(from_runs(counts["numbers"]))}
+    answered = journal.answered
+    wanted = [item.number for item in asked.items if item.number in place_of and item.number not in answered]
+    if not wanted:
+        return
+    columns = [field.name for field in step.result_schema()] + ([usage_name] if step.usage else [])
+    first = 0
+    with parquet.ParquetFile(part) as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, columns=columns)
+            here = [number for number in wanted if first <= place_of[number] < first + table.num_rows]
+            if here:
+                rows = table.take([place_of[number] - first for number in here])
+                journal.append(_as_answers(rows, here, step, usage_name))
+            first += table.num_rows
+
+
+def _as_answers(rows: pa.Table, numbers: list[int], step: ApiStep, usage_name: str) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    names = [field.name for field in step.result_schema()]
+    usage = rows.column(usage_name).combine_chunks() if step.usage else pa.nulls(len(numbers), usage_type())
+    columns = [rows.column(name).combine_chunks() for name in names]
+    return pa.RecordBatch.from_arrays(
+        [pa.array(numbers, pa.uint32()), *columns, usage], names=[NUMBER, *names, "usage"]
+    )
+
+
+def carried_errors(
+    errors: Path, asked: Questions, retry_causes: Sequence[str] | None, keys: Sequence[str]
+) -> list[RowError]:
+    """The errors of before whose cause is not to be tried again; none when all are."""
+    import polars as pl
+
+    if retry_causes is None or not errors.exists():
+        return []
+    waiting = {item.number for item in asked.items}
+    rows = [number for number, item in asked.asked_by.items() if item in waiting]
+    kept = pl.read_parquet(errors, glob=False).filter(pl.col("number").is_in(rows))
+    return [
+        RowError(
+            number=row["number"],
+            step=row["step"],
+            cause=Cause(row["cause"]),
+            message=row["message"],
+            keys={key: row[key] for key in keys},
+            status=row["status"],
+            code=row["code"],
+            attempts=row["attempts"],
+            request_id=row["request_id"],
+            usd=row["usd"],
+            text=row["text"],
+        )
+        for row in kept.iter_rows(named=True)
+        if Cause(row["cause"]).asked and row["cause"] not in retry_causes
+    ]

@@ -1,0 +1,90 @@
+"""From finished parts to the published output: the account is proven first, then everything is put in place."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from penstock.engine.prices import table_version
+from penstock.errors import AccountError
+from penstock.plan.model import Plan
+from penstock.runs.account import Account, close_account
+from penstock.runs.record import ERRORS, OutputRecord
+from penstock.spec import Spec
+from penstock.tables.failures import read_errors
+from penstock.tables.parts import read_counts, whole_or_absent
+from penstock.tables.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What stands where; `errors` is None when no row failed."""
+
+    account: Account
+    outputs: list[OutputRecord]
+    errors: Path | None
+
+
+def plan_parts(plan: Plan, state: State) -> list[tuple[str, list[tuple[Path, Path]]]]:
+    """For each segment in order, the part and the errors part of each partition."""
+    parts: list[tuple[str, list[tuple[Path, Path]]]] = []
+    for segment in plan.segments:
+        files = [state.part_files(segment.id, one.fingerprints[segment.id]) for one in plan.partitions]
+        parts.append((segment.id, [(one.part, one.errors) for one in files]))
+    return parts
+
+
+def publish(plan: Plan, spec: Spec, state: State, folder: Path) -> Published:
+    """Prove the account, write the run's errors table, and publish every output.
+
+    Raises:
+        AccountError: a part is missing, or rows do not add up; nothing is published.
+        StorageFailed: an output cannot be written.
+    """
+    parts = plan_parts(plan, state)
+    account = _account(parts)
+    errors = _write_errors(parts, folder)
+    if errors and spec.errors.path:
+        with whole_or_absent(Path(spec.errors.path)) as temporary:
+            shutil.copyfile(errors, temporary)
+    elif spec.errors.path:
+        Path(spec.errors.path).unlink(missing_ok=True)
+    metadata = {
+        "pipeline": plan.pipeline,
+        "run": plan.run_id,
+        "models": ", ".join(step.model for step in spec.api_steps),
+        "prices": table_version(),
+    }
+    files = [part for part, _ in parts[-1][1]]
+    outputs: list[OutputRecord] = []
+    for output, target in zip(spec.outputs, plan.targets, strict=True):
+        done = output.model_copy(update={"path": target}).publish(files, metadata)
+        outputs.append(OutputRecord(path=str(done.path), rows=done.rows, files=done.files))
+        if done.rows != account.written:
+            raise AccountError(f"{done.path} has {done.rows} rows and the account {account.written}")
+    return Published(account, outputs, errors)
+
+
+def _account(parts: list[tuple[str, list[tuple[Path, Path]]]]) -> Account:
+    counts: list[tuple[str, list[dict[str, Any]]]] = []
+    for segment, files in parts:
+        found: list[dict[str, Any]] = []
+        for part, _ in files:
+            one = read_counts(part)
+            if one is None:
+                raise AccountError(f"the part {part} is missing although its task ended")
+            found.append(one)
+        counts.append((segment, found))
+    return close_account(counts)
+
+
+def _write_errors(parts: list[tuple[str, list[tuple[Path, Path]]]], folder: Path) -> Path | None:
+    frame = read_errors([errors for _, files in parts for _, errors in files])
+    if frame is None:
+        return None
+    target = folder / ERRORS
+    with whole_or_absent(target) as temporary:
+        frame.write_parquet(temporary)
+    return target

@@ -1,0 +1,227 @@
+"""A run from its lock to its record: opened, walked by whoever runs tasks, and finished or left to be resumed."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from penstock import __version__
+from penstock.engine.control import RunControl, control_of, release
+from penstock.engine.prices import table_version
+from penstock.errors import InputError, Interrupted, RunStopped, SpecError
+from penstock.execute.disk import storage_errors
+from penstock.execute.publish import Published, publish
+from penstock.execute.setup import control_for
+from penstock.plan.make import make_plan
+from penstock.plan.model import Plan
+from penstock.runs.history import mark_crashed
+from penstock.runs.record import PLAN, RunRecord, RunStatus, RunUsage, new_run_id
+from penstock.secrets import redact
+from penstock.spec import Loaded, Spec, load
+from penstock.spec.provider import SANDBOX_KEY, SandboxSettings
+from penstock.tables.state import State
+
+WORKERS = 4
+"""Partitions in work at a time: enough to keep requests in flight while one partition ends and the next begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody asked for on the command line or in a deployment."""
+
+    file: Path
+    params: Mapping[str, str] = field(default_factory=dict)
+    provider: str | None = None
+    limit: int | None = None
+    state: str | Path | None = None
+    retry_causes: Sequence[str] | None = None
+    resumes: str | None = None
+    workers: int = WORKERS
+
+
+def load_request(request: Request) -> Loaded:
+    """The pipeline, found right, with the key that it needs.
+
+    Raises:
+        SpecError: it has mistakes.
+        InputError: the provider's key is not set.
+    """
+    loaded = load(request.file, params=request.params, provider=request.provider)
+    loaded.check_environment()
+    return loaded
+
+
+def plan_request(request: Request, loaded: Loaded, *, every_row: bool = False) -> Plan:
+    """What the request would do now. Sends nothing."""
+    state = State.of(request.file, loaded.spec.name, request.state)
+    return make_plan(
+        loaded,
+        state=state,
+        limit=request.limit,
+        every_row=every_row,
+        retry_causes=request.retry_causes,
+        rehearsal=_stands_in(request, loaded),
+    )
+
+
+def _stands_in(request: Request, loaded: Loaded) -> bool:
+    """Whether the sandbox stands in for the provider that the file names."""
+    if request.provider is None or not isinstance(loaded.spec.provider, SandboxSettings):
+        return False
+    try:
+        own = load(request.file, params=request.params).spec.provider
+    except SpecError:
+        # Its own provider cannot even be named here, for want of a variable: it is not the sandbox.
+        return True
+    return not isinstance(own, SandboxSettings)
+
+
+class Session:
+    """One run. A context manager: leaving it without `finish` records why, and frees the lock and the sandbox.
+
+    Attributes:
+        plan_file: all that a worker elsewhere needs.
+        crashed: runs of before whose process is gone; they were marked so now.
+    """
+
+    def __init__(self, request: Request, loaded: Loaded) -> None:
+        self.request = request
+        self.loaded = loaded
+        self.spec: Spec = loaded.spec
+        self.workers = request.workers
+        self.state = State.of(request.file, loaded.spec.name, request.state)
+        self.run_id = new_run_id()
+        self.folder = self.state.run_folder(self.run_id)
+        self.plan_file = self.folder / PLAN
+        self.crashed: list[RunRecord] = []
+        self._closing = ExitStack()
+        self._finished = False
+
+    def __enter__(self) -> Self:
+        """Take the lock, make the plan, start the sandbox where one is needed, write plan and record.
+
+        Raises:
+            RunLocked: another run of this pipeline is going on.
+            InputError, StorageFailed: see `penstock.plan.make.make_plan`.
+        """
+        with ExitStack() as opening, storage_errors():
+            opening.callback(self.state.lock().release)
+            self.crashed = mark_crashed(self.state)
+            plan = plan_request(self.request, self.loaded)
+            urls = self._start_sandbox(opening) if plan.tasks else {}
+            self.plan = msgspec.structs.replace(plan, run_id=self.run_id, base_urls=urls)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.plan.write(self.plan_file)
+            self.control: RunControl = control_of(self.run_id, lambda: control_for(self.spec))
+            opening.callback(release, self.run_id)
+            self.record = self._new_record()
+            self.record.save(self.folder)
+            self._closing = opening.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if not self._finished:
+                self._leave(error)
+        finally:
+            self._closing.close()
+
+    def note_flow_run(self, flow_run_id: str, url: str) -> None:
+        """Write down which flow run of Prefect this run is."""
+        self.record.flow_run_id = flow_run_id
+        self.record.flow_run_url = url or None
+        self.record.save(self.folder)
+
+    def finish(self) -> RunRecord:
+        """Publish, prove the account of rows, and close the record. To be called when every task is done.
+
+        Raises:
+            RunStopped: the run was asked to stop, or the output cannot be written.
+            AccountError: the rows do not add up; nothing was published.
+        """
+        self.control.check()
+        with storage_errors(self.control):
+            done: Published = publish(self.plan, self.spec, self.state, self.folder)
+        self.record.account = done.account
+        self.record.outputs = done.outputs
+        self.record.errors_path = str(done.errors) if done.errors else None
+        self.record.carried_rows = sum(one.answered_rows for one in self.plan.reuse[-1:])
+        failed = done.account.failed
+        self._close(RunStatus.COMPLETED_WITH_ERRORS if failed else RunStatus.COMPLETED)
+        return self.record
+
+    def _leave(self, error: BaseException | None) -> None:
+        reason = self.control.stopped or error
+        if isinstance(reason, RunStopped):
+            status = RunStatus.INTERRUPTED if isinstance(reason, Interrupted) else RunStatus.STOPPED
+            self.record.reason = reason.reason
+        elif isinstance(reason, KeyboardInterrupt):
+            status, self.record.reason = RunStatus.INTERRUPTED, Interrupted.reason
+        else:
+            status = RunStatus.FAILED
+        self.record.message = redact(str(reason)) if reason is not None else "the run was left before its end"
+        self._close(status)
+
+    def _close(self, status: RunStatus) -> None:
+        self.record.status = status
+        self.record.ended_at = datetime.now(UTC)
+        meter = self.control.snapshot()
+        self.record.usage = RunUsage(**{name: meter[name] for name in RunUsage.model_fields})
+        self.record.save(self.folder)
+        self._finished = True
+
+    def _new_record(self) -> RunRecord:
+        return RunRecord(
+            run_id=self.run_id,
+            pipeline=self.spec.name,
+            file=str(self.request.file.absolute()),
+            sha256=self.loaded.sha256,
+            started_at=datetime.now(UTC),
+            resumes=self.request.resumes,
+            params=dict(self.request.params),
+            provider=self.request.provider,
+            limit=self.request.limit,
+            rehearsal=self.plan.rehearsal,
+            versions={"penstock": __version__, "python": platform.python_version(), "prices": table_version()},
+        )
+
+    def _start_sandbox(self, opening: ExitStack) -> dict[str, str]:
+        provider: Any = self.spec.provider
+        if not isinstance(provider, SandboxSettings) or not self.spec.api_steps:
+            return {}
+        from penstock.sandbox.launch import start
+        from penstock.sandbox.settings import DEFAULT_KEY
+
+        server = opening.enter_context(
+            start(
+                faults=provider.faults,
+                latency=provider.latency,
+                seed=provider.seed or 0,
+                rpm=provider.limits.requests_per_minute,
+                tpm=provider.limits.tokens_per_minute,
+            )
+        )
+        os.environ[SANDBOX_KEY] = DEFAULT_KEY
+        return {"sandbox": server.url}
+
+
+def open_session(request: Request) -> Session:
+    """A session for the request, not yet entered.
+
+    Raises:
+        SpecError, InputError: see `load_request`.
+    """
+    if request.limit is not None and request.limit < 1:
+        raise InputError("--limit takes a whole number from 1 on")
+    return Session(request, load_request(request))

@@ -1,0 +1,135 @@
+"""Publishing a folder of files: readers see the old folder or the new one, whole, at every moment."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from penstock.errors import InputError, StorageFailed
+from penstock.outputs.base import Published
+from penstock.tables.parts import sync_file, sync_folder
+
+MARKER = ".penstock.json"
+"""The file by which Penstock knows a folder as its own. Readers of Parquet folders pass over names with a dot."""
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+def check_folder(target: Path) -> None:
+    """Before anything is paid: may this folder be replaced, and can its parent be written?
+
+    Raises:
+        InputError: there is a file, or a folder with things in it that Penstock did not write.
+        StorageFailed: the parent cannot be written.
+    """
+    if target.is_file():
+        raise InputError(f"the output path {target} is a file; a folder of Parquet files belongs there")
+    if target.is_dir() and not (target / MARKER).exists() and any(target.iterdir()):
+        raise InputError(
+            f"the output folder {target} holds files that Penstock did not write, and it would replace them. "
+            "Choose another path, or empty the folder"
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageFailed(f"the output folder {target.parent} cannot be made: {error.strerror}") from None
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise StorageFailed(f"the output folder {target.parent} cannot be written; mend its permissions and resume")
+
+
+def replace_folder(target: Path, parts: Sequence[Path], metadata: Mapping[str, str]) -> Published:
+    """Put a folder with the parts, linked where the file system can and copied elsewhere, in the place of `target`.
+
+    Raises:
+        StorageFailed: the disk is full or the folder cannot be written; `target` is as it was.
+    """
+    from pyarrow import parquet
+
+    check_folder(target)
+    staging = target.with_name(f".{target.name}.{os.getpid()}.new")
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        files: list[dict[str, Any]] = []
+        rows = 0
+        for number, part in enumerate(parts):
+            file = staging / f"part-{number:05d}.parquet"
+            _link_or_copy(part, file)
+            count = parquet.read_metadata(file).num_rows
+            rows += count
+            files.append({"name": file.name, "rows": count, "bytes": file.stat().st_size, "sha256": _sha256(file)})
+        marker = staging / MARKER
+        marker.write_text(json.dumps({**metadata, "rows": rows, "files": files}, indent=1))
+        sync_file(marker)
+        sync_folder(staging)
+        _put_in_place(staging, target)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise StorageFailed(
+            f"the output folder {target} could not be written: {error.strerror or error}. All answers are kept; "
+            "make room or mend the folder, then resume"
+        ) from error
+    return Published(target, rows, files)
+
+
+def damage(target: Path) -> list[str]:
+    """What is wrong with a published folder, as sentences; empty when every file is as it was written."""
+    marker = target / MARKER
+    if not marker.exists():
+        return [f"{target} does not hold what Penstock published"]
+    problems: list[str] = []
+    files = json.loads(marker.read_text())["files"]
+    for entry in files:
+        file = target / entry["name"]
+        if not file.exists():
+            problems.append(f"{file} is missing")
+        elif file.stat().st_size != entry["bytes"] or _sha256(file) != entry["sha256"]:
+            problems.append(f"{file} is not what was written (its SHA-256 differs)")
+    known = {entry["name"] for entry in files} | {MARKER}
+    problems += [f"{file} was not written by Penstock" for file in sorted(target.iterdir()) if file.name not in known]
+    return problems
+
+
+def _link_or_copy(part: Path, file: Path) -> None:
+    try:
+        file.hardlink_to(part)
+    except OSError:
+        # Another file system, or one without links.
+        shutil.copyfile(part, file)
+        sync_file(file)
+
+
+def _put_in_place(staging: Path, target: Path) -> None:
+    if not target.exists():
+        staging.rename(target)
+    elif _exchange(staging, target):
+        shutil.rmtree(staging)
+    else:
+        # Without an atomic exchange there is a moment between two renames in which the folder is not there.
+        old = target.with_name(f".{target.name}.{os.getpid()}.old")
+        target.rename(old)
+        staging.rename(target)
+        shutil.rmtree(old)
+    sync_folder(target.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two folders in one step (Linux, renameat2); False where the system cannot."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    arguments = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    return renameat2(*arguments) == 0  # type: ignore[no-any-return]  # a C function without types
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,140 @@
+"""From a loaded pipeline to its plan. No network, no Prefect; reads the source once, to cut it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from penstock.errors import InputError
+from penstock.outputs.folder import check_folder
+from penstock.plan.estimate import estimate
+from penstock.plan.fingerprints import fingerprint, segment_content, slices_content
+from penstock.plan.model import Partition, Plan, Segment, StepEstimate, encode_schema
+from penstock.plan.partitions import group_slices, limit_slices, partition_rows
+from penstock.plan.reuse import plan_tasks
+from penstock.plan.segments import cut_segments
+from penstock.sources import Slice, file_state, open_source
+from penstock.spec import Loaded, Spec, dump
+from penstock.spec.provider import SandboxSettings
+from penstock.tables.state import State
+
+
+def make_plan(
+    loaded: Loaded,
+    *,
+    state: State,
+    limit: int | None = None,
+    every_row: bool = False,
+    retry_causes: Sequence[str] | None = None,
+    rehearsal: bool = False,
+) -> Plan:
+    """What a run of this pipeline would do now.
+
+    Args:
+        limit: only the first rows; the result is published beside the pipeline's own output.
+        every_row: count the tokens of every row, however many there are.
+        rehearsal: the sandbox stands in for another provider; the result is published beside the own output.
+        retry_causes: ask only these failures of before again; all of them if left out.
+
+    Raises:
+        InputError: the source cannot be read, an output folder is somebody else's, or a budget cannot be kept.
+    """
+    spec = loaded.spec
+    source = open_source(spec.source)
+    schema = source.schema()
+    rows = partition_rows(spec.steps, spec.source.partition_rows)
+    slices = limit_slices(source.slices(min(rows, limit) if limit else rows), limit)
+    segments = cut_segments(spec.steps)
+    partitions = _partitions(spec, segments, group_slices(slices, rows), encode_schema(schema))
+    tasks, reuse = plan_tasks(state, segments, partitions, retry_causes)
+    to_do = {task.partition for task in tasks}
+    estimates = estimate(spec, source, schema, [one for one in partitions if one.index in to_do], every_row=every_row)
+    check_budget(spec, estimates)
+    suffix = _suffix(limit, rehearsal=rehearsal)
+    targets = tuple(str(_beside(output.target, suffix)) for output in spec.outputs)
+    for target in targets:
+        check_folder(Path(target))
+    return Plan(
+        pipeline=spec.name,
+        file=str(loaded.file.absolute()),
+        sha256=loaded.sha256,
+        state=str(state.root),
+        spec=dump(spec),
+        files=tuple(file_state(path) for path in source.files),
+        schema=encode_schema(schema),
+        segments=segments,
+        partitions=tuple(partitions),
+        tasks=tasks,
+        estimates=estimates,
+        reuse=reuse,
+        targets=targets,
+        rows=sum(piece.rows for piece in slices),
+        limit=limit,
+        rehearsal=suffix,
+        notes=loaded.notes,
+        retry_causes=tuple(retry_causes) if retry_causes is not None else None,
+    )
+
+
+def check_budget(spec: Spec, estimates: Sequence[StepEstimate]) -> None:
+    """A budget in dollars needs prices.
+
+    Raises:
+        InputError: the price of a model is unknown.
+    """
+    if spec.budget is None or spec.budget.usd is None:
+        return
+    unknown = sorted({one.model for one in estimates if one.usd is None})
+    if unknown:
+        raise InputError(
+            f"budget.usd cannot be kept: the price of {', '.join(unknown)} is unknown. "
+            "Give it under provider.prices, or use budget.tokens"
+        )
+
+
+def _partitions(
+    spec: Spec, segments: Sequence[Segment], groups: Sequence[tuple[Slice, ...]], schema: str
+) -> list[Partition]:
+    where = _provider_identity(spec)
+    partitions: list[Partition] = []
+    for index, group in enumerate(groups):
+        reads = fingerprint(slices_content(group, spec.source, schema))
+        names: dict[str, str] = {}
+        for segment in segments:
+            reads = fingerprint(segment_content(segment, spec.steps, where, spec.source.keys), reads)
+            names[segment.id] = reads
+        partitions.append(Partition(index, group, sum(piece.rows for piece in group), names))
+    return _distinct(partitions)
+
+
+def _distinct(partitions: list[Partition]) -> list[Partition]:
+    """Two partitions of the same content must not write the same part."""
+    seen: dict[str, int] = {}
+    result: list[Partition] = []
+    for partition in partitions:
+        first = next(iter(partition.fingerprints.values()))
+        copy = seen.get(first, 0)
+        seen[first] = copy + 1
+        if copy:
+            names = {segment: fingerprint(name, copy) for segment, name in partition.fingerprints.items()}
+            partition = Partition(partition.index, partition.slices, partition.rows, names)  # noqa: PLW2901  # replaced whole
+        result.append(partition)
+    return result
+
+
+def _provider_identity(spec: Spec) -> str:
+    """What makes answers of one provider other than those of another: its address."""
+    if spec.provider is None:
+        return ""
+    return "sandbox" if isinstance(spec.provider, SandboxSettings) else spec.provider.base_url.rstrip("/")
+
+
+def _suffix(limit: int | None, *, rehearsal: bool) -> str:
+    """A word for runs that must not replace the pipeline's own output: of a few rows, or of the sandbox instead."""
+    words = ["rehearsal"] if rehearsal else []
+    words += [f"first-{limit}"] if limit is not None else []
+    return "-".join(words)
+
+
+def _beside(target: Path, suffix: str) -> Path:
+    return target.with_name(f"{target.name}.{suffix}") if suffix else target
