@@ -1,0 +1,43 @@
+"""A flow run that Prefect started, from a schedule, a form or a worker: nobody has opened a session for it yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import runtime
+from prefect.client.schemas.objects import State
+
+from penstock.errors import InputError
+from penstock.flow.configured import configured_api
+from penstock.flow.connection import ui_url
+from penstock.flow.ending import end_state, state_of
+from penstock.flow.stopping import watching
+from penstock.flow.walk import walk
+
+
+def run_deployed(
+    pipeline: Path, params: dict[str, str], provider: str | None = None, limit: int | None = None
+) -> State[Any]:
+    """Plan the pipeline and walk the plan inside the current flow run; the state it ends in.
+
+    Raises:
+        SpecError: the file has mistakes.
+        InputError: the key is missing, or no Prefect API is known.
+        RunLocked: another run of the pipeline is going on.
+        Exception: what a defect of ours or of the user's code raised in a task.
+    """
+    from penstock.execute.session import open_session
+
+    configured = configured_api()
+    if configured is None:
+        raise InputError("this flow run has no PREFECT_API_URL in its environment; penstock run FILE starts one itself")
+    flow_run_id = str(runtime.flow_run.id)
+    with open_session(pipeline, params=params, provider=provider, limit=limit) as session:
+        session.note_flow_run(flow_run_id, f"{ui_url(configured.api.url)}/runs/flow-run/{flow_run_id}")
+        with watching(session.control, configured.api, flow_run_id):
+            defect = walk(session)
+            ended = end_state(session, defect)
+    if defect is not None:
+        raise defect
+    return state_of(ended)

@@ -1,0 +1,63 @@
+"""Which task may start next: those whose inputs are there, the one farthest along the pipeline first."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+from penstock.errors import AccountError
+from penstock.flow.contract import Task
+
+Key = tuple[str, int]
+
+
+def key_of(task: Task) -> Key:
+    """What names a task within its run: segment and partition."""
+    return task.segment, task.partition
+
+
+class Frontier:
+    """The tasks of a plan, handed out once their inputs are done.
+
+    Depth first: a partition that has begun goes on before another one begins. So the limits of all API steps are used
+    at the same time, and the first rows arrive at the end early. A task is never handed out before its inputs are
+    there, so that none occupies a worker while it waits.
+
+    Args:
+        tasks: in an order in which each comes after those it reads. Inputs that are no task of the plan are there.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = {key_of(task): (place, task) for place, task in enumerate(tasks)}
+        self._waits: dict[Key, int] = {}
+        self._followers: dict[Key, list[Key]] = {}
+        self._depth: dict[Key, int] = {}
+        self._ready: list[tuple[int, int, Key]] = []
+        for task in tasks:
+            self._add(task)
+
+    def _add(self, task: Task) -> None:
+        key = key_of(task)
+        inputs = [before for before in task.after if before in self._tasks]
+        if any(before not in self._depth for before in inputs):
+            raise AccountError(f"the plan has {key} before a task that it reads")
+        self._depth[key] = 1 + max((self._depth[before] for before in inputs), default=0)
+        self._waits[key] = len(inputs)
+        for before in inputs:
+            self._followers.setdefault(before, []).append(key)
+        if not inputs:
+            self._push(key)
+
+    def _push(self, key: Key) -> None:
+        heapq.heappush(self._ready, (-self._depth[key], self._tasks[key][0], key))
+
+    def next(self) -> Task | None:
+        """A task that may start now, or None when all that are left wait for others."""
+        return self._tasks[heapq.heappop(self._ready)[2]][1] if self._ready else None
+
+    def finish(self, key: Key) -> None:
+        """Say that a task is done, and so set free those that wait for it."""
+        for follower in self._followers.pop(key, ()):
+            self._waits[follower] -= 1
+            if not self._waits[follower]:
+                self._push(follower)

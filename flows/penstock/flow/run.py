@@ -1,0 +1,264 @@
+"""Run an open session as a Prefect flow run, from a pending run to its end state.
+
+The engine of Prefect runs in a thread of its own, and the main thread watches. So Ctrl-C never lands in the middle of
+Prefect, its SIGTERM handler (which works in the main thread only) is not put in place, and an API that died cannot
+hold the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.flow_engine import run_flow
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from penstock.errors import Interrupted, RunStopped
+from penstock.flow.compile import build_flow
+from penstock.flow.connection import Connection
+from penstock.flow.contract import RunSession
+from penstock.flow.draining import drain
+from penstock.flow.ending import EndState, end_state, state_of
+from penstock.flow.flow_runs import create_flow_run, set_state, wait_until_recorded
+from penstock.flow.rest import ServerUnavailable
+from penstock.flow.stopping import StopWatch, watching
+from penstock.flow.walk import walk
+from penstock.secrets import redact
+
+_TICK = 0.1
+# From the wish to stop to the last task's end; the command promises to end within five seconds.
+STOP_GRACE = 4.0
+# For Prefect to write the end state after the body has ended, while its API does not answer.
+_LOST_API = 10.0
+
+Leave = Callable[[str], NoReturn]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        state: of the flow run.
+        message: of that state: one sentence, as shown in Prefect.
+        record: what `session.finish` returned.
+        flow_run_id: Prefect's id.
+        flow_run_url: its page in Prefect's UI, or empty when there is no UI.
+        stopped: why the run ended early; None when it did not.
+        warning: what went wrong with Prefect's own record of the run, or empty; the run itself is not concerned.
+    """
+
+    state: Literal["Completed", "Failed", "Cancelled"]
+    message: str
+    record: Any
+    flow_run_id: str
+    flow_run_url: str
+    stopped: RunStopped | None = None
+    warning: str = ""
+
+
+def execute(
+    session: RunSession,
+    connection: Connection,
+    *,
+    on_tick: Callable[[], None] = lambda: None,
+    leave: Leave | None = None,
+) -> Outcome:
+    """Run an open session under Prefect and see it through.
+
+    Args:
+        session: the run; its plan is walked, and `finish` is called whether or not it ends early.
+        connection: the Prefect API that answers.
+        on_tick: called ten times a second in the calling thread, for progress.
+        leave: ends the process at once; called with one sentence when tasks do not stop in time, or on a second
+            Ctrl-C. None waits for them.
+
+    Raises:
+        ServerUnavailable: Prefect's API refuses the run or dies before it begins.
+        Exception: what a defect of ours or of the user's code raised in a task.
+    """
+    execution = _Execution(session, connection)
+    execution.announce()
+    thread = _FlowThread(execution)
+    with watching(session.control, connection.api, execution.flow_run_id) as watch:
+        thread.start()
+        _see_through(execution, thread, watch, on_tick, leave)
+    return _outcome(execution, thread)
+
+
+def leave_at_once(message: str) -> NoReturn:
+    """End the process as it stands, as a second Ctrl-C does: journals are whole, and the next run goes on from them."""
+    sys.stdout.flush()
+    sys.stderr.write(f"penstock: {message}\n")
+    sys.stderr.flush()
+    os._exit(130)
+
+
+class _Execution:
+    """One flow run: the flow, its parameters, and how its body ended."""
+
+    def __init__(self, session: RunSession, connection: Connection) -> None:
+        self.session = session
+        self.connection = connection
+        self.flow_run_id = ""
+        self.flow_run_url = ""
+        self.ended: EndState | None = None
+        self.defect: BaseException | None = None
+        self.has_walked = threading.Event()
+        self._created: dict[str, Any] = {}
+
+    def announce(self) -> None:
+        """Make the flow run in Prefect and write its id into the run record."""
+        session, spec = self.session, self.session.loaded.spec
+        self._created = create_flow_run(
+            self.connection.api,
+            spec.name,
+            name=session.run_id,
+            parameters=self._parameters(),
+            tags=spec.tags,
+            labels={"penstock.run": session.run_id, "penstock.pipeline": str(session.plan.file)},
+        )
+        self.flow_run_id = str(self._created["id"])
+        if self.connection.ui_url:
+            self.flow_run_url = f"{self.connection.ui_url}/runs/flow-run/{self.flow_run_id}"
+        session.note_flow_run(self.flow_run_id, self.flow_run_url)
+
+    def run(self) -> State[Any]:
+        """Let Prefect's engine run the flow; its state at the end."""
+        with self._settings():
+            state = run_flow(
+                self._flow(),
+                flow_run=FlowRun.model_validate(self._created),
+                parameters=self._parameters(),
+                return_type="state",
+            )
+        if not isinstance(state, State):
+            raise TypeError(f"Prefect returned {type(state).__name__} for a state")
+        return state
+
+    def _flow(self) -> Flow[..., Any]:
+        return build_flow(
+            self.session.loaded,
+            self._body,
+            workers=self.session.workers,
+            flow_run_name=self.session.run_id.replace("{", "(").replace("}", ")"),
+        )
+
+    def _parameters(self) -> dict[str, Any]:
+        return dict(self.session.loaded.param_values)
+
+    def _body(self, _values: Mapping[str, Any]) -> State[Any]:
+        self.ended, self.defect = None, None
+        try:
+            self.defect = walk(self.session)
+        finally:
+            self.has_walked.set()
+        self.ended = end_state(self.session, self.defect)
+        return state_of(self.ended)
+
+    def _settings(self) -> contextlib.AbstractContextManager[Any]:
+        """Prefect's settings froze at its import; where that was before the address was known, override them."""
+        if PREFECT_API_URL.value() == self.connection.url:
+            return contextlib.nullcontext()
+        return temporary_settings({PREFECT_API_URL: self.connection.url})
+
+
+class _FlowThread(threading.Thread):
+    """Prefect's engine at work; `error` is what came out of it, `state` its end state."""
+
+    def __init__(self, execution: _Execution) -> None:
+        super().__init__(name="flow", daemon=True)
+        self._execution = execution
+        self._context = contextvars.copy_context()
+        self.state: State[Any] | None = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Run the flow within the context of the calling thread."""
+        try:
+            self.state = self._context.run(self._execution.run)
+        except BaseException as error:  # noqa: BLE001  # carried over to the thread that waits for it
+            self.error = error
+
+
+def _see_through(
+    execution: _Execution, thread: _FlowThread, watch: StopWatch, on_tick: Callable[[], None], leave: Leave | None
+) -> None:
+    """Wait for the flow's thread, but not longer than the user's patience or a dead API allow."""
+    control = execution.session.control
+    interrupted = walked = 0.0
+    while thread.is_alive():
+        thread.join(_TICK)
+        on_tick()
+        now = time.monotonic()
+        if execution.has_walked.is_set():
+            walked = walked or now
+            if execution.ended and watch.unanswered_since and now - walked > _LOST_API:
+                return
+        elif leave and isinstance(control.stopped, Interrupted):
+            interrupted = interrupted or now
+            if now - interrupted > STOP_GRACE or len(watch.signals) > 1:
+                _leave(execution, leave)
+
+
+def _leave(execution: _Execution, leave: Leave) -> NoReturn:
+    message = f"{execution.session.control.stopped}; its tasks did not end in time, so it was ended as it stood"
+    with contextlib.suppress(ServerUnavailable):
+        set_state(execution.connection.api, execution.flow_run_id, "CANCELLED", message, timeout=1.0)
+    leave(f"{message}. What was answered is kept: penstock resume goes on from here")
+
+
+def _outcome(execution: _Execution, thread: _FlowThread) -> Outcome:
+    warning = ""
+    if execution.ended is None or thread.is_alive() or thread.error is not None:
+        warning = _raise_or_warn(execution, thread)
+    elif not _flush(execution):
+        warning = "Prefect's server has not recorded every task of this run; the run itself is complete"
+    if execution.defect is not None:
+        raise execution.defect
+    ended = execution.ended
+    if ended is None:
+        raise ServerUnavailable("the flow ended without running: Prefect gave it the state " + str(thread.state))
+    return Outcome(
+        ended.state,
+        ended.message,
+        ended.record,
+        execution.flow_run_id,
+        execution.flow_run_url,
+        execution.session.control.stopped,
+        warning,
+    )
+
+
+def _raise_or_warn(execution: _Execution, thread: _FlowThread) -> str:
+    """What went wrong around the body is a warning once the body has ended, and else raised."""
+    if execution.defect is not None:
+        raise execution.defect
+    if execution.ended is None:
+        if thread.error is not None:
+            raise ServerUnavailable(
+                redact(f"Prefect could not run the flow: {type(thread.error).__name__}: {thread.error}")
+            ) from thread.error
+        if thread.state is not None:
+            thread.state.result(raise_on_failure=True)
+        return ""
+    return (
+        f"the Prefect API at {execution.connection.url} stopped answering, so its record of this run is incomplete; "
+        "the run itself is complete"
+    )
+
+
+def _flush(execution: _Execution) -> bool:
+    is_sent = drain()
+    if execution.connection.kind == "configured":
+        return is_sent
+    return is_sent and wait_until_recorded(execution.connection.api, execution.flow_run_id)

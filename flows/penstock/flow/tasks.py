@@ -1,0 +1,71 @@
+"""The one Prefect task: one partition through one segment, by its plan file.
+
+It is a function of a module, so that any worker can import it, and its arguments are a path, a name and a number:
+data never goes through Prefect. Exceptions do not either, since Prefect stores their text in five places; a task ends
+in a state whose message has passed `redact`, and which holds the exception in memory only.
+"""
+
+from __future__ import annotations
+
+import traceback
+from concurrent.futures import BrokenExecutor
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging import get_run_logger
+from prefect.states import Cancelled, Failed
+from prefect.tasks import Task
+
+from penstock.errors import Interrupted, PenstockError
+from penstock.secrets import redact
+
+# What says that the place of work broke down, not the work: the partition starts again from its journal.
+_BREAKDOWNS = (OSError, EOFError, BrokenExecutor)
+_NOT_BREAKDOWNS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+
+
+def is_breakdown(error: object) -> bool:
+    """Whether `error` may well not happen a second time, on this or another worker."""
+    return isinstance(error, _BREAKDOWNS) and not isinstance(error, (PenstockError, *_NOT_BREAKDOWNS))
+
+
+def _retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    return is_breakdown(state.data)
+
+
+@task(
+    # Neither tags nor a time-out: each tagged run makes a blocking call to the API, and a 503 there failed whole
+    # flows; time-outs are not enforced in threads and log a warning per run.
+    name="run_segment",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=1,
+    retry_delay_seconds=1,
+    retry_condition_fn=_retry,
+)
+def run_segment(plan_file: str, segment: str, partition: int) -> Any:
+    """Take a partition through a segment.
+
+    Returns:
+        The summary of `penstock.execute.segment.run_segment`, or a state that says why there is none.
+    """
+    from penstock.execute.segment import run_segment as run
+
+    try:
+        return run(plan_file, segment, partition)
+    except Interrupted as error:
+        return Cancelled(message=redact(str(error)), data=error)
+    except PenstockError as error:
+        return Failed(message=redact(str(error)), data=error)
+    except Exception as error:  # noqa: BLE001  # not swallowed: the flow raises it again; Prefect must not see its text
+        get_run_logger().error(redact("".join(traceback.format_exception(error))))
+        return Failed(message=redact(f"{type(error).__name__}: {error}"), data=error)
+
+
+def task_for(segment: str) -> Task[..., Any]:
+    """The task under the name of a segment, as Prefect's UI shows it: ``embed[12]``."""
+    # Braces would be read as a template of the arguments' names.
+    shown = segment.replace("{", "(").replace("}", ")")
+    return run_segment.with_options(name=segment, task_run_name=shown + "[{partition}]")
