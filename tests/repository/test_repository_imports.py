@@ -21,7 +21,7 @@ VIOLATIONS = {
     "step that asks": ("steps/intruder.py", "import penstock.api", "Steps describe and send nothing"),
     "step that knows files": ("steps/intruder.py", "import penstock.tables", "Steps describe and send nothing"),
     "sandbox that cheats": ("sandbox/intruder.py", "import penstock.engine", "The sandbox is a server of its own"),
-    "sandbox used as a library": ("engine/intruder.py", "import penstock.sandbox", "starts the sandbox"),
+    "sandbox used as a library": ("engine/intruder.py", "import penstock.sandbox", "start of a run start the sandbox"),
     "Prefect everywhere": ("execute/intruder.py", "def late() -> None:\n    import prefect", "Only flow uses Prefect"),
     "HTTP everywhere": ("engine/intruder.py", "import httpx", "Only api speaks HTTP"),
     "HTTP in the plan": ("plan/intruder.py", "import pyreqwest", "Only api speaks HTTP"),
