@@ -100,7 +100,7 @@ def _table_prices(model: str, batch: bool) -> tuple[dict[str, object], float] | 
             Tokens(input_tokens=0, output_tokens=0),
             model,
             provider_id="openai",
-            price_context=context,  # type: ignore[arg-type]  # a mapping of the keys the table documents
+            price_context=context,
         )
     except LookupError:
         return None
@@ -119,6 +119,6 @@ def _tiered(model: str, usage: Usage, batch: bool) -> float:
         cache_read_tokens=min(usage.cached_tokens, usage.prompt_tokens),
     )
     context = {"processing": "batch"} if batch else None
-    found = calc_price(tokens, model, provider_id="openai", price_context=context)  # type: ignore[arg-type]
+    found = calc_price(tokens, model, provider_id="openai", price_context=context)
     priced = _table_prices(model, batch)
     return float(found.total_price) * (priced[1] if priced else 1.0)

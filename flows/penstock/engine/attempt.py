@@ -1,0 +1,160 @@
+"""One attempt: send a pack, read the answer, and enter in every book what it took and cost."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from penstock.api.client import ApiClient
+from penstock.api.errors import (
+    ApiError,
+    ConnectionFailed,
+    Facts,
+    RateLimited,
+    TimedOut,
+    UnusableBody,
+    error_text,
+    first_bytes,
+    usage_in,
+)
+from penstock.api.headers import parse_ratelimit
+from penstock.api.provider import Provider
+from penstock.api.wire import WireResponse
+from penstock.engine.control import Reservation, RunControl
+from penstock.engine.group import Group
+from penstock.engine.limits import Admission
+from penstock.engine.pack import Pack
+from penstock.errors import UnusableAnswer
+from penstock.items import Answer, Usage, Work
+from penstock.values import format_duration
+
+_SLACK_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """A read answer; `usd` of this attempt, None when unknown."""
+
+    answer: Answer
+    response: WireResponse
+    usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An attempt without an answer, and what it cost nevertheless."""
+
+    error: ApiError
+    usage: Usage | None
+    usd: float | None = None
+
+
+class Caller:
+    """Sends the packs of one job. All methods belong to the engine's loop."""
+
+    def __init__(self, work: Work, client: ApiClient, group: Group, control: RunControl, provider: Provider) -> None:
+        self._work = work
+        self._client = client
+        self._group = group
+        self._control = control
+        self._provider = provider
+        self._loop = asyncio.get_running_loop()
+        self._deadlines: dict[asyncio.Task[None], float] = {}
+        self._overdue: set[asyncio.Task[None]] = set()
+
+    @property
+    def sending(self) -> list[asyncio.Task[None]]:
+        """The tasks whose requests are under way."""
+        return list(self._deadlines)
+
+    def end_overdue(self) -> None:
+        """End requests that outlived every deadline of the wire."""
+        now = self._loop.time()
+        for task, deadline in self._deadlines.items():
+            if now > deadline and task not in self._overdue:
+                self._overdue.add(task)
+                task.cancel()
+
+    async def attempt(
+        self, task: asyncio.Task[None], pack: Pack, admission: Admission, reservation: Reservation
+    ) -> Success | Lost:
+        """Send `pack` in the worker `task` and give back admission and reservation, whatever happens."""
+        control = self._control
+        control.attempt_began(again=pack.sent > 0)
+        pack.sent += 1
+        self._deadlines[task] = self._loop.time() + self._provider.timeouts.total + _SLACK_SECONDS
+        attempted = None
+        try:
+            attempted = await self._ask(task, pack)
+        finally:
+            del self._deadlines[task]
+            control.release(reservation)
+            if attempted is None:
+                control.attempt_ended("abandoned", model=self._work.model, estimate=pack.tokens)
+                self._group.gate.leave(admission)
+        if isinstance(attempted, Success):
+            return self._answered(attempted, pack, admission)
+        return self._lost(attempted, pack, admission)
+
+    async def _ask(self, task: asyncio.Task[None], pack: Pack) -> Success | Lost:
+        work = self._work
+        payloads = [item.payload for item in pack.items]
+        try:
+            response = await self._client.post_json(work.endpoint, work.body(payloads))
+        except ApiError as error:
+            return Lost(error, error.facts.usage)
+        except asyncio.CancelledError:
+            if task not in self._overdue:
+                raise
+            self._overdue.discard(task)
+            task.uncancel()
+            return Lost(TimedOut(f"no answer in {format_duration(self._provider.timeouts.total)}"), None)
+        try:
+            return Success(work.read(response.body, payloads), response)
+        except UnusableAnswer as error:
+            return Lost(_unusable(error, response), usage_in(response.body))
+
+    def _answered(self, success: Success, pack: Pack, admission: Admission) -> Success:
+        usage = success.answer.usage
+        counted = usage.prompt_tokens + usage.completion_tokens
+        told = parse_ratelimit(success.response.headers)
+        self._group.succeeded(admission, self._work.endpoint, told, counted or None)
+        usd = self._control.attempt_ended(
+            str(success.response.status), model=self._work.model, estimate=pack.tokens, usage=usage, success=True
+        )
+        return Success(success.answer, success.response, usd)
+
+    def _lost(self, lost: Lost, pack: Pack, admission: Admission) -> Lost:
+        error, facts = lost.error, lost.error.facts
+        if isinstance(error, RateLimited):
+            pause = self._group.refused(admission, facts.limits, error.retry_after, self._provider)
+            self._control.waits(_pause_reason(error), pause)
+        else:
+            sent = not (isinstance(error, ConnectionFailed) and error.never_sent)
+            counted = lost.usage.prompt_tokens + lost.usage.completion_tokens if lost.usage else None
+            self._group.gate.leave(admission, counted, sent=sent)
+        result = error.cause.value if facts.status is None or facts.status < 300 else str(facts.status)
+        usd = self._control.attempt_ended(result, model=self._work.model, estimate=pack.tokens, usage=lost.usage)
+        return Lost(error, lost.usage, usd)
+
+
+def _unusable(error: UnusableAnswer, response: WireResponse) -> UnusableBody:
+    """The step's complaint, or what the server says itself where it put an error into a success."""
+    message = str(error)
+    told = error_text(response.body)
+    if bytes(response.body[:64]).replace(b" ", b"").lstrip()[:8] == b'{"error"':
+        message = f"a success with an error in it: {told.message}"
+    elif "begins" not in message:
+        message = f"{message}; {first_bytes(response.body)}"
+    facts = Facts(response.status, told.code, told.param, told.type, response.headers.get("x-request-id"))
+    return UnusableBody(message, facts)
+
+
+def _pause_reason(error: RateLimited) -> str:
+    asked = error.facts.retry_after
+    if asked is not None and asked.capped:
+        return (
+            f"rate limited; the server asks for {format_duration(asked.asked)}, "
+            f"at most {format_duration(asked.seconds)} are waited"
+        )
+    return "rate limited"

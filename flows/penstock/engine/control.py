@@ -1,0 +1,337 @@
+"""What all requests of a run share in one process: whether it goes on, what it may cost, and what it has done.
+
+Thread-safe: the engine's loop, the threads of partitions and a signal handler all use it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.engine.meter import Meter
+from penstock.engine.prices import Overrides, price
+from penstock.errors import BudgetSpent, InputError, NoSuccess, RunStopped, TooManyFailures
+from penstock.items import Cause, Usage
+from penstock.values import format_duration, format_usd
+
+_MOST_RUNS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The part of the budget that a request under way may use."""
+
+    tokens: int = 0
+    usd: float = 0.0
+
+
+_NOTHING = Reservation()
+
+
+class RunControl:
+    """One per run and process.
+
+    Args:
+        budget_usd: dollars that may be spent; needs a known price.
+        budget_tokens: tokens that may be spent, prompt and completion.
+        stop_after: seconds without one success after which the run stops.
+        stop_above: share of failed rows above which it stops.
+        stop_above_min_rows: rows that must have their fate before that share counts.
+        prices: of the user's own, see `penstock.engine.prices`.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget_usd: float | None = None,
+        budget_tokens: int | None = None,
+        stop_after: float = 900.0,
+        stop_above: float = 0.1,
+        stop_above_min_rows: int = 200,
+        prices: Overrides | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.budget_usd = budget_usd
+        self.budget_tokens = budget_tokens
+        self.meter = Meter()
+        self.stop_after = stop_after
+        self._stop_above = stop_above
+        self._stop_above_min_rows = stop_above_min_rows
+        self._prices = prices
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._stopped: RunStopped | None = None
+        self._on_stop: list[Callable[[], object]] = []
+        self._spent_tokens = 0
+        self._reserved_tokens = 0
+        self._reserved_usd = 0.0
+        self._reservations = 0
+        self._usd_per_estimate: dict[str, tuple[float, int]] = {}
+        self._working = 0
+        self._success_at = clock()
+        self._waiting: tuple[str, float] | None = None
+
+    # -- stopping
+
+    @property
+    def stopped(self) -> RunStopped | None:
+        """Why the run stops, None while it goes on."""
+        return self._stopped
+
+    def request_stop(self, reason: RunStopped) -> None:
+        """Stop the run; the first reason is the one that counts."""
+        with self._lock:
+            if self._stopped is not None:
+                return
+            self._stopped = reason
+            callbacks = list(self._on_stop)
+        for callback in callbacks:
+            callback()
+
+    def check(self) -> None:
+        """Raise the reason if the run is to stop.
+
+        Raises:
+            RunStopped: it is.
+        """
+        if self._stopped is not None:
+            raise self._stopped
+
+    def on_stop(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call `callback` once when the run stops, at once if it has; returns what takes the callback back."""
+        with self._lock:
+            self._on_stop.append(callback)
+            stopped = self._stopped is not None
+        if stopped:
+            callback()
+        return lambda: self._drop(callback)
+
+    def _drop(self, callback: Callable[[], object]) -> None:
+        with self._lock:
+            if callback in self._on_stop:
+                self._on_stop.remove(callback)
+
+    # -- rows
+
+    def note_rows(self, done: int, failed: int) -> None:
+        """So many more rows have their fate; called by whoever keeps the rows, once per row.
+
+        Stops the run with `TooManyFailures` when the share of failed ones is above what is allowed.
+        """
+        with self._lock:
+            meter = self.meter
+            meter.rows_done += done
+            meter.rows_failed += failed
+            rows = meter.rows_done + meter.rows_failed
+            too_many = failed > 0 and rows >= self._stop_above_min_rows and meter.rows_failed > self._stop_above * rows
+            causes = _counted(meter.failures)
+            failures = meter.rows_failed
+        if too_many:
+            self.request_stop(
+                TooManyFailures(
+                    f"{failures:,} of {rows:,} rows failed, which is more than errors.stop_above allows "
+                    f"({self._stop_above:.0%}){causes}. Look at the error rows; resume goes on from here"
+                )
+            )
+
+    # -- budget
+
+    def usd_of(self, usage: Usage, model: str) -> float | None:
+        """The price of `usage` by the model as answered, else by the one asked for; None when it is unknown."""
+        if not (usage.prompt_tokens or usage.completion_tokens):
+            # Without a count only what is free has a known price.
+            free = price(model, Usage(model, 1_000_000, 1_000_000), overrides=self._prices) == 0
+            return 0.0 if free else None
+        if usage.model and usage.model != model:
+            usd = price(usage.model, usage, overrides=self._prices)
+            if usd is not None and not (self._prices and model in self._prices):
+                return usd
+        return price(model, usage, overrides=self._prices)
+
+    def require_price(self, model: str) -> None:
+        """Refuse a budget in dollars for a model without a known price.
+
+        Raises:
+            InputError: there is such a budget, and `price` knows nothing of the model.
+        """
+        if self.budget_usd is not None and price(model, Usage(model, 1), overrides=self._prices) is None:
+            raise InputError(
+                f"the budget is in dollars, but the price of the model {model!r} is not known. "
+                f"Give its price under `prices`, or a budget in tokens"
+            )
+
+    def reserve(self, model: str, tokens: int) -> Reservation | None:
+        """Set aside what a request of estimated `tokens` may cost; None: ask again when one under way has ended.
+
+        Raises:
+            RunStopped: the run stops; with `BudgetSpent` if this request does not fit into what is left.
+        """
+        self.check()
+        if self.budget_usd is None and self.budget_tokens is None:
+            return _NOTHING
+        with self._lock:
+            usd = self._expected(model, tokens) if self.budget_usd is not None else 0.0
+            shortage = self._shortage(tokens, usd)
+            if shortage is None:
+                self._reservations += 1
+                self._reserved_tokens += tokens
+                self._reserved_usd += usd
+                return Reservation(tokens, usd)
+            if self._reservations:
+                return None
+        self.request_stop(BudgetSpent(shortage))
+        self.check()
+        return None
+
+    def release(self, reservation: Reservation) -> None:
+        """The request has ended, or was never sent."""
+        if reservation is _NOTHING:
+            return
+        with self._lock:
+            self._reservations -= 1
+            self._reserved_tokens -= reservation.tokens
+            self._reserved_usd -= reservation.usd
+
+    def _shortage(self, tokens: int, usd: float) -> str | None:
+        if self.budget_tokens is not None:
+            spent = self._spent_tokens
+            if spent + self._reserved_tokens + tokens > self.budget_tokens:
+                return (
+                    f"the budget of {self.budget_tokens:,} tokens is used up: {spent:,} are spent, and the next "
+                    f"request needs about {tokens:,}. Raise `budget` and resume; what is answered is kept"
+                )
+        if self.budget_usd is not None and self.meter.usd + self._reserved_usd + usd > self.budget_usd:
+            return (
+                f"the budget of {format_usd(self.budget_usd)} is used up: {format_usd(self.meter.usd)} are spent, and "
+                f"the next request costs about {format_usd(usd)}. Raise `budget` and resume; what is answered is kept"
+            )
+        return None
+
+    def _expected(self, model: str, tokens: int) -> float:
+        # The estimate is in tokens of the prompt's price; answers teach what completions add to it.
+        plain = price(model, Usage(model, tokens), overrides=self._prices) or 0.0
+        usd, estimated = self._usd_per_estimate.get(model, (0.0, 0))
+        return max(plain, usd / estimated * tokens) if estimated else plain
+
+    # -- the meter
+
+    def attempt_began(self, *, again: bool) -> None:
+        """A request is sent; `again`: not the first for its items."""
+        with self._lock:
+            self.meter.requests += 1
+            self.meter.in_flight += 1
+            self.meter.retried += again
+
+    def attempt_ended(
+        self, result: str, *, model: str, estimate: int, usage: Usage | None = None, success: bool = False
+    ) -> float | None:
+        """A request has come home, well or not; whatever it cost is counted.
+
+        Args:
+            result: the status, or the cause where there is none.
+            usage: what the response says it cost, None when it says nothing.
+            estimate: tokens, counted against a budget in tokens where a success says nothing.
+
+        Returns:
+            Dollars; 0 for a failure that says nothing, None when unknown.
+        """
+        usd = None if usage is None else self.usd_of(usage, model)
+        with self._lock:
+            meter = self.meter
+            meter.in_flight -= 1
+            meter.results[result] += 1
+            if success:
+                self._success_at = self._clock()
+            if usage is None:
+                return 0.0
+            counted = usage.prompt_tokens + usage.completion_tokens
+            meter.prompt_tokens += usage.prompt_tokens
+            meter.completion_tokens += usage.completion_tokens
+            meter.cached_tokens += usage.cached_tokens
+            self._spent_tokens += counted or (estimate if success else 0)
+            if usd is None:
+                meter.usd_unknown += 1
+                return None
+            meter.usd += usd
+            if self.budget_usd is not None and success:
+                known, estimated = self._usd_per_estimate.get(model, (0.0, 0))
+                self._usd_per_estimate[model] = (known + usd, estimated + estimate)
+            return usd
+
+    def item_failed(self, cause: Cause) -> None:
+        """An item has failed for good."""
+        with self._lock:
+            self.meter.failures[cause.value] += 1
+
+    def waits(self, reason: str, seconds: float) -> None:
+        """Something holds the run up for so long; shown while it lasts."""
+        with self._lock:
+            self._waiting = (reason, self._clock() + seconds)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The meter as a dict, with ``waiting``: why nothing is sent at present and for how long, or None."""
+        with self._lock:
+            values = self.meter.as_dict()
+            waiting = self._waiting
+        left = waiting[1] - self._clock() if waiting else 0.0
+        values["waiting"] = f"{waiting[0]}: {format_duration(left)} more" if waiting and left > 0 else None
+        return values
+
+    # -- no success
+
+    def work_began(self) -> None:
+        """A job begins; the time without success runs only while there are jobs."""
+        with self._lock:
+            if self._working == 0:
+                self._success_at = self._clock()
+            self._working += 1
+
+    def work_ended(self) -> None:
+        """A job has ended."""
+        with self._lock:
+            self._working -= 1
+
+    def watch(self) -> None:
+        """Stop the run with `NoSuccess` if no request has succeeded for too long; called now and then by the engine."""
+        with self._lock:
+            silent = self._clock() - self._success_at
+            if not self._working or silent <= self.stop_after:
+                return
+            causes = _counted(self.meter.results, without="200")
+        self.request_stop(
+            NoSuccess(
+                f"no request has succeeded for {format_duration(silent)}{causes}. "
+                f"Resume when the server answers again; what is answered is kept"
+            )
+        )
+
+
+def _counted(counts: dict[str, int], *, without: str = "") -> str:
+    known = sorted(((count, name) for name, count in counts.items() if name != without), reverse=True)
+    return f" ({', '.join(f'{name}: {count:,}' for count, name in known)})" if known else ""
+
+
+_registry: dict[str, RunControl] = {}
+_registry_lock = threading.Lock()
+
+
+def control_of(run_id: str, make: Callable[[], RunControl]) -> RunControl:
+    """The control of a run in this process, made by the first who asks, shared by all its tasks."""
+    with _registry_lock:
+        control = _registry.get(run_id)
+        if control is None:
+            # A worker that lives for weeks sees many runs and is told of the end of none.
+            while len(_registry) >= _MOST_RUNS:
+                del _registry[next(iter(_registry))]
+            control = _registry[run_id] = make()
+        return control
+
+
+def release(run_id: str) -> None:
+    """Forget a run that has ended."""
+    with _registry_lock:
+        _registry.pop(run_id, None)

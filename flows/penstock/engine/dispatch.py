@@ -1,0 +1,274 @@
+"""One job inside the engine's loop: workers send packs, the judge decides, outcomes go to the outbox.
+
+Everything here runs in the loop's thread. The job's own thread brings packs and takes outcomes
+(`penstock.engine.driver`); neither waits for the other but through the window of packs under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+from penstock.api.errors import RateLimited
+from penstock.engine.attempt import Caller, Lost, Success
+from penstock.engine.control import Reservation, RunControl
+from penstock.engine.group import Group
+from penstock.engine.judge import Action, Circumstances, judge
+from penstock.engine.pack import Pack, added
+from penstock.errors import RunStopped
+from penstock.items import Delivered, Failed
+
+GRACE_SECONDS = 3.0
+"""What requests under way get when the run stops: they are paid, so their answers are worth a moment."""
+
+_LAST_SECONDS = 0.5
+_TICK_SECONDS = 0.25
+_BUDGET_POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last thing in an outbox. `error`: a bug that ended the job."""
+
+    error: BaseException | None = None
+
+
+Outbox = SimpleQueue[Delivered | Failed | Ended]
+
+
+class Dispatch:
+    """The packs of one job, from the first attempt to their outcome.
+
+    Args:
+        at: the circumstances of the job's requests; items and attempts are filled in for each.
+        most_workers: requests in flight at most, below the group's own limit.
+    """
+
+    def __init__(self, caller: Caller, group: Group, control: RunControl, at: Circumstances, most_workers: int) -> None:
+        self.outbox: Outbox = SimpleQueue()
+        self._caller = caller
+        self._group = group
+        self._control = control
+        self._at = at
+        self._most_workers = most_workers
+        self._loop = asyncio.get_running_loop()
+        self._ready: deque[Pack] = deque()
+        self._delayed: list[tuple[float, int, Pack]] = []
+        self._order = itertools.count()
+        self._idle: deque[tuple[asyncio.Future[None], asyncio.Task[None]]] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._before_sending: set[asyncio.Task[None]] = set()
+        self._outstanding = 0
+        self._exhausted = False
+        self._stopping = False
+        self._ended = False
+        self._error: BaseException | None = None
+        self._due: asyncio.TimerHandle | None = None
+        self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
+        self._stop_timer: asyncio.TimerHandle | None = None
+        control.work_began()
+        self._unsubscribe = control.on_stop(lambda: self._loop.call_soon_threadsafe(self.stop))
+
+    def take(self, packs: Sequence[Pack], *, last: bool) -> None:
+        """More packs; `last`: no more come."""
+        self._exhausted = self._exhausted or last
+        if not self._stopping:
+            self._outstanding += len(packs)
+            self._ready.extend(packs)
+            self._staff()
+        self._end_if_done()
+
+    def stop(self) -> None:
+        """Admit nothing more; requests under way may come home for a moment, then they are cancelled."""
+        if self._stopping or self._ended:
+            return
+        self._stopping = True
+        self._ready.clear()
+        self._delayed.clear()
+        self._dismiss_idle()
+        for task in self._before_sending:
+            task.cancel()
+        self._stop_timer = self._loop.call_later(GRACE_SECONDS, self._cancel_sending)
+        self._end_if_done()
+
+    # -- workers
+
+    def _staff(self) -> None:
+        """Let one worker come for the work that waits; each that was admitted calls for the next."""
+        if not self._ready or self._before_sending:
+            return
+        while self._idle:
+            wake, task = self._idle.popleft()
+            if not wake.done():
+                self._before_sending.add(task)
+                wake.set_result(None)
+                return
+        if len(self._workers) < self._most_workers:
+            task = self._loop.create_task(self._serve())
+            self._workers.add(task)
+            self._before_sending.add(task)
+            task.add_done_callback(self._worker_ended)
+
+    async def _serve(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # this coroutine is only ever a task's
+        while (pack := await self._next(task)) is not None:
+            self._before_sending.add(task)
+            reservation = await self._reserve(pack)
+            try:
+                admission = await self._group.gate.enter(pack.tokens)
+            except asyncio.CancelledError:
+                self._control.release(reservation)
+                raise
+            self._before_sending.discard(task)
+            self._staff()
+            attempted = await self._caller.attempt(task, pack, admission, reservation)
+            self._settle(pack, attempted)
+
+    async def _next(self, task: asyncio.Task[None]) -> Pack | None:
+        while not (self._stopping or self._ended):
+            if self._ready:
+                return self._ready.popleft()
+            self._before_sending.discard(task)
+            wake: asyncio.Future[None] = self._loop.create_future()
+            self._idle.append((wake, task))
+            await wake
+        self._before_sending.discard(task)
+        return None
+
+    async def _reserve(self, pack: Pack) -> Reservation:
+        while (reservation := self._control.reserve(self._at.model, pack.tokens)) is None:
+            # Only at the very end of a budget: what is under way may cost less than was set aside for it.
+            await asyncio.sleep(_BUDGET_POLL_SECONDS)
+        return reservation
+
+    def _worker_ended(self, task: asyncio.Task[None]) -> None:
+        self._workers.discard(task)
+        self._before_sending.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, RunStopped):
+            self._control.request_stop(error)
+        elif error is not None and self._error is None:
+            self._error = error
+        if error is not None:
+            self.stop()
+        self._end_if_done()
+
+    # -- outcomes
+
+    def _settle(self, pack: Pack, attempted: Success | Lost) -> None:
+        if isinstance(attempted, Success):
+            pack.attempts += 1
+            request_id = attempted.response.headers.get("x-request-id")
+            usd = added(pack.usd, attempted.usd)
+            self.outbox.put(Delivered(pack.items, attempted.answer, pack.attempts, request_id, usd))
+            self._outstanding -= 1
+        else:
+            self._judge(pack, attempted)
+        self._end_if_done()
+
+    def _judge(self, pack: Pack, lost: Lost) -> None:
+        error = lost.error
+        now = self._loop.time()
+        pack.charge(lost.usage, lost.usd)
+        if isinstance(error, RateLimited):
+            pack.refused_at = pack.refused_at or now
+        else:
+            pack.attempts += 1
+        verdict = judge(error, self._at.of(pack, self._group.good_endpoints, now))
+        if verdict.action is Action.FAIL:
+            self._fail(pack, lost)
+        elif verdict.action is Action.STOP and verdict.reason is not None:
+            self._control.request_stop(verdict.reason)
+            self._outstanding -= 1
+        elif self._stopping:
+            # Not judged to the end: the item stays undone, and resume asks again.
+            self._outstanding -= 1
+        elif verdict.action is Action.RETRY:
+            heapq.heappush(self._delayed, (now + verdict.wait, next(self._order), pack))
+            self._schedule_due()
+        elif verdict.action is Action.PAUSE:
+            self._ready.appendleft(pack)
+        else:
+            allowed = self._at.provider.retry.attempts
+            left, right = pack.halved(allowed, tried_out=error.worth_retrying)
+            self._ready.extendleft((right, left))
+            self._outstanding += 1
+            self._staff()
+
+    def _fail(self, pack: Pack, lost: Lost) -> None:
+        error = lost.error
+        for item, (usage, usd) in zip(pack.items, pack.shares(), strict=True):
+            self._control.item_failed(error.cause)
+            self.outbox.put(
+                Failed(
+                    item,
+                    error.cause,
+                    error.message,
+                    status=error.status,
+                    code=error.code,
+                    attempts=max(pack.attempts, 1),
+                    request_id=error.request_id,
+                    usage=usage,
+                    usd=usd,
+                )
+            )
+        self._outstanding -= 1
+
+    # -- timers
+
+    def _schedule_due(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        if self._delayed and not self._stopping:
+            self._due = self._loop.call_at(self._delayed[0][0], self._release_due)
+
+    def _release_due(self) -> None:
+        now = self._loop.time()
+        due = []
+        while self._delayed and self._delayed[0][0] <= now + 0.001:
+            due.append(heapq.heappop(self._delayed)[2])
+        self._ready.extendleft(reversed(due))
+        self._schedule_due()
+        self._staff()
+
+    def _tick(self) -> None:
+        self._caller.end_overdue()
+        self._control.watch()
+        self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
+
+    def _cancel_sending(self) -> None:
+        for task in self._caller.sending:
+            task.cancel()
+        self._stop_timer = self._loop.call_later(_LAST_SECONDS, self._end)
+
+    # -- the end
+
+    def _end_if_done(self) -> None:
+        done = self._exhausted and self._outstanding == 0 and self._error is None
+        if done or (self._stopping and not self._workers):
+            self._end()
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._unsubscribe()
+        for timer in (self._ticking, self._due, self._stop_timer):
+            if timer is not None:
+                timer.cancel()
+        self._dismiss_idle()
+        self._control.work_ended()
+        self.outbox.put(Ended(self._error))
+
+    def _dismiss_idle(self) -> None:
+        while self._idle:
+            wake, _ = self._idle.popleft()
+            if not wake.done():
+                wake.set_result(None)
