@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from penstock.engine.control import RunControl
@@ -35,14 +36,16 @@ class StandIn:
     workers: int = 2
     control: RunControl = field(default_factory=RunControl)
     flow_run_id: str = ""
+    crashed: list[Any] = field(default_factory=list)
     finished: int = 0
 
     def note_flow_run(self, flow_run_id: str, url: str) -> None:
         self.flow_run_id = flow_run_id
 
-    def finish(self) -> str:
+    def finish(self) -> SimpleNamespace:
+        self.control.check()
         self.finished += 1
-        return "all rows written"
+        return SimpleNamespace(account=None)
 
 
 def chain(partitions: int, segments: tuple[str, ...]) -> tuple[PlannedTask, ...]:
@@ -78,7 +81,11 @@ class Recorder:
 def pipeline_file(folder: Path, **more: Any) -> Path:
     """A pipeline that loads; JSON is YAML."""
     (folder / "rows.csv").write_text("id,text\n1,a\n")
-    content = {"name": "stand-in", "source": {"path": "rows.csv", "key": "id"}, "outputs": [{"uses": "parquet", "path": "out"}]}
+    content = {
+        "name": "stand-in",
+        "source": {"path": "rows.csv", "key": "id"},
+        "outputs": [{"uses": "parquet", "path": "out"}],
+    }
     path = folder / "stand_in.yaml"
     path.write_text(json.dumps(content | more))
     return path

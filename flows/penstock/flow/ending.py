@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from prefect.client.schemas.objects import State
-from prefect.states import Cancelled, Completed, Failed
+from typing import TYPE_CHECKING, Literal
 
 from penstock.errors import Interrupted, RunStopped
 from penstock.flow.contract import RunSession
 from penstock.secrets import redact
+from penstock.values import format_usd
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+    from penstock.runs.record import RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,32 +23,54 @@ class EndState:
     Attributes:
         state: of the flow run.
         message: one sentence for a person.
-        record: the run record.
+        record: the closed run record; None when the run did not come to its end.
+        stopped: why it ended early.
     """
 
     state: Literal["Completed", "Failed", "Cancelled"]
     message: str
-    record: Any
+    record: RunRecord | None = None
+    stopped: RunStopped | None = None
+
+    def for_prefect(self) -> State[None]:
+        """The state as Prefect wants it."""
+        from prefect.states import Cancelled, Completed, Failed
+
+        make = {"Completed": Completed, "Failed": Failed, "Cancelled": Cancelled}[self.state]
+        return make(message=self.message)
 
 
 def end_state(session: RunSession, defect: BaseException | None) -> EndState:
-    """Close the session and say how it ended.
+    """Finish the session, if it came to its end, and say how it ended.
 
     Completed when every row has a fate, error rows included; Cancelled when somebody asked it to stop; Failed when it
     ended early for another reason or by a defect.
+
+    Raises:
+        AccountError: the rows do not add up.
     """
-    record = session.finish()
-    stopped = session.control.stopped
     if defect is not None:
-        return EndState("Failed", redact(f"{type(defect).__name__}: {defect}"), record)
-    if isinstance(stopped, Interrupted):
-        return EndState("Cancelled", redact(f"{stopped}; it can be resumed (penstock resume)"), record)
-    if isinstance(stopped, RunStopped):
-        return EndState("Failed", redact(f"{stopped} (stopped early, resumable: penstock resume)"), record)
-    return EndState("Completed", redact(str(record)), record)
+        return EndState("Failed", redact(f"{type(defect).__name__}: {defect}"))
+    stopped = session.control.stopped
+    if stopped is None:
+        try:
+            record = session.finish()
+        except RunStopped as error:
+            stopped = error
+        else:
+            return EndState("Completed", redact(summary(record)), record)
+    message = redact(f"{stopped}. It can be resumed: penstock resume {session.run_id}")
+    return EndState("Cancelled" if isinstance(stopped, Interrupted) else "Failed", message, stopped=stopped)
 
 
-def state_of(ended: EndState) -> State[Any]:
-    """The state for Prefect."""
-    make = {"Completed": Completed, "Failed": Failed, "Cancelled": Cancelled}[ended.state]
-    return make(message=ended.message)
+def summary(record: RunRecord) -> str:
+    """A closed run in one sentence: rows by fate, requests, dollars."""
+    account = record.account
+    if account is None:
+        return "done"
+    fates = {"written": account.written, "filtered": account.filtered, "merged": account.merged}
+    parts = [f"{count:,} {fate}" for fate, count in fates.items() if count or fate == "written"]
+    if account.failed:
+        parts.append(f"{account.failed:,} failed (see penstock errors {record.run_id})")
+    sent = f"; {record.usage.requests:,} requests, {format_usd(record.usage.usd)}" if record.usage.requests else ""
+    return f"{account.read:,} rows: {', '.join(parts)}{sent}"

@@ -75,18 +75,15 @@ def _unfinished(flow_run_id: str) -> dict[str, Any]:
     }
 
 
-def mark_crashed(flow_run_id: str, message: str = "its process died without a word (killed, or out of memory)") -> bool:
+def mark_crashed(
+    api: Api, flow_run_id: str, message: str = "its process died without a word (killed, or out of memory)"
+) -> bool:
     """Mark the flow run of a dead process, and its task runs, as crashed: Prefect leaves them running for ever.
-
-    The Prefect API is the configured one or a running embedded server; none is started for this.
 
     Returns:
         True when the flow run is in an end state now, or is not known to the API at all; False when the API does not
         answer, so that it is to be tried again at another time.
     """
-    api = running_api()
-    if api is None:
-        return False
     try:
         found = call(api, "GET", f"/flow_runs/{flow_run_id}").body
         if found["state_type"] not in TERMINAL:

@@ -6,12 +6,12 @@ import heapq
 from collections.abc import Sequence
 
 from penstock.errors import AccountError
-from penstock.flow.contract import Task
+from penstock.plan.model import PlannedTask
 
 Key = tuple[str, int]
 
 
-def key_of(task: Task) -> Key:
+def key_of(task: PlannedTask) -> Key:
     """What names a task within its run: segment and partition."""
     return task.segment, task.partition
 
@@ -27,7 +27,7 @@ class Frontier:
         tasks: in an order in which each comes after those it reads. Inputs that are no task of the plan are there.
     """
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(self, tasks: Sequence[PlannedTask]) -> None:
         self._tasks = {key_of(task): (place, task) for place, task in enumerate(tasks)}
         self._waits: dict[Key, int] = {}
         self._followers: dict[Key, list[Key]] = {}
@@ -36,7 +36,7 @@ class Frontier:
         for task in tasks:
             self._add(task)
 
-    def _add(self, task: Task) -> None:
+    def _add(self, task: PlannedTask) -> None:
         key = key_of(task)
         inputs = [before for before in task.after if before in self._tasks]
         if any(before not in self._depth for before in inputs):
@@ -51,7 +51,7 @@ class Frontier:
     def _push(self, key: Key) -> None:
         heapq.heappush(self._ready, (-self._depth[key], self._tasks[key][0], key))
 
-    def next(self) -> Task | None:
+    def next(self) -> PlannedTask | None:
         """A task that may start now, or None when all that are left wait for others."""
         return self._tasks[heapq.heappop(self._ready)[2]][1] if self._ready else None
 

@@ -20,18 +20,19 @@ from typing import Any, Literal, NoReturn
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from penstock.errors import Interrupted, RunStopped
 from penstock.flow.compile import build_flow
 from penstock.flow.connection import Connection
 from penstock.flow.contract import RunSession
 from penstock.flow.draining import drain
-from penstock.flow.ending import EndState, end_state, state_of
-from penstock.flow.flow_runs import create_flow_run, set_state, wait_until_recorded
+from penstock.flow.ending import EndState, end_state
+from penstock.flow.flow_runs import create_flow_run, mark_crashed, set_state, wait_until_recorded
 from penstock.flow.rest import ServerUnavailable
 from penstock.flow.stopping import StopWatch, watching
 from penstock.flow.walk import walk
+from penstock.runs.record import RunRecord
 from penstock.secrets import redact
 
 _TICK = 0.1
@@ -50,7 +51,7 @@ class Outcome:
     Attributes:
         state: of the flow run.
         message: of that state: one sentence, as shown in Prefect.
-        record: what `session.finish` returned.
+        record: the closed run record; None when the run ended early.
         flow_run_id: Prefect's id.
         flow_run_url: its page in Prefect's UI, or empty when there is no UI.
         stopped: why the run ended early; None when it did not.
@@ -59,7 +60,7 @@ class Outcome:
 
     state: Literal["Completed", "Failed", "Cancelled"]
     message: str
-    record: Any
+    record: RunRecord | None
     flow_run_id: str
     flow_run_url: str
     stopped: RunStopped | None = None
@@ -131,6 +132,9 @@ class _Execution:
         if self.connection.ui_url:
             self.flow_run_url = f"{self.connection.ui_url}/runs/flow-run/{self.flow_run_id}"
         session.note_flow_run(self.flow_run_id, self.flow_run_url)
+        for record in session.crashed:
+            if record.flow_run_id:
+                mark_crashed(self.connection.api, record.flow_run_id)
 
     def run(self) -> State[Any]:
         """Let Prefect's engine run the flow; its state at the end."""
@@ -163,13 +167,20 @@ class _Execution:
         finally:
             self.has_walked.set()
         self.ended = end_state(self.session, self.defect)
-        return state_of(self.ended)
+        return self.ended.for_prefect()
 
     def _settings(self) -> contextlib.AbstractContextManager[Any]:
-        """Prefect's settings froze at its import; where that was before the address was known, override them."""
-        if PREFECT_API_URL.value() == self.connection.url:
-            return contextlib.nullcontext()
-        return temporary_settings({PREFECT_API_URL: self.connection.url})
+        """Prefect's settings for this run.
+
+        They froze at its import; where that was before the address was known, it is put right here. Heartbeats are for
+        automations, which an embedded server does not run, and their thread takes up to a second to end.
+        """
+        updates: dict[Any, Any] = {}
+        if PREFECT_API_URL.value() != self.connection.url:
+            updates[PREFECT_API_URL] = self.connection.url
+        if self.connection.kind == "embedded":
+            updates[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = None
+        return temporary_settings(updates) if updates else contextlib.nullcontext()
 
 
 class _FlowThread(threading.Thread):
@@ -227,6 +238,7 @@ def _outcome(execution: _Execution, thread: _FlowThread) -> Outcome:
         raise execution.defect
     ended = execution.ended
     if ended is None:
+        # Only without an exception of its own: a state that Prefect gave it before the body began.
         raise ServerUnavailable("the flow ended without running: Prefect gave it the state " + str(thread.state))
     return Outcome(
         ended.state,
@@ -234,7 +246,7 @@ def _outcome(execution: _Execution, thread: _FlowThread) -> Outcome:
         ended.record,
         execution.flow_run_id,
         execution.flow_run_url,
-        execution.session.control.stopped,
+        ended.stopped,
         warning,
     )
 

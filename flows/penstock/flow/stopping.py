@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from penstock.engine.control import RunControl
 from penstock.errors import Interrupted
-from penstock.flow.contract import Control
 from penstock.flow.rest import Api, ServerUnavailable, call
 
 _LOOK = 0.1
@@ -34,7 +34,7 @@ class StopWatch(threading.Thread):
         unanswered_since: `time.monotonic` since when the API does not answer; None while it does.
     """
 
-    def __init__(self, control: Control, api: Api, flow_run_id: str) -> None:
+    def __init__(self, control: RunControl, api: Api, flow_run_id: str) -> None:
         super().__init__(name="stop-watch", daemon=True)
         self._control = control
         self._api = api
@@ -75,7 +75,7 @@ class StopWatch(threading.Thread):
 
 
 @contextmanager
-def watching(control: Control, api: Api, flow_run_id: str) -> Iterator[StopWatch]:
+def watching(control: RunControl, api: Api, flow_run_id: str) -> Iterator[StopWatch]:
     """Watch for reasons to stop; signals only in the main thread, whose handlers are put back at the end.
 
     A signal that is ignored (``nohup``) stays ignored. Prefect's engine puts a SIGTERM handler of its own in place,

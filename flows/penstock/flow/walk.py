@@ -13,6 +13,7 @@ from penstock.errors import RunStopped
 from penstock.flow.contract import RunSession
 from penstock.flow.frontier import Frontier, Key, key_of
 from penstock.flow.tasks import task_for
+from penstock.plan.model import PlannedTask
 from penstock.secrets import redact
 
 _LOOK = 0.1
@@ -66,7 +67,7 @@ class _Submission:
         self._tasks = {name: task_for(name) for name in {task.segment for task in session.plan.tasks}}
         self._futures: dict[Key, PrefectFuture[Any]] = {}
 
-    def __call__(self, task: Any) -> PrefectFuture[Any]:
+    def __call__(self, task: PlannedTask) -> PrefectFuture[Any]:
         before = [self._futures[key] for key in task.after if key in self._futures]
         submitted = self._tasks[task.segment].submit(
             self._plan_file, task.segment, task.partition, wait_for=before or None
