@@ -8,6 +8,6 @@ from __future__ import annotations
 
 def main() -> None:
     """Entry point of the `penstock` command."""
-    from penstock.cli.app import run
+    from penstock.cli.app import main as command
 
-    run()
+    command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from penstock import __version__
+from penstock.cli import check, plan, run, runs, sandbox, server
 
 app = typer.Typer(
     name="penstock",
@@ -28,6 +29,10 @@ def _options(
     """Options of the command itself."""
 
 
-def run() -> None:
+for group in (check, plan, run, runs, sandbox, server):
+    group.register(app)
+
+
+def main() -> None:
     """Parse the command line and do what it says."""
     app()

@@ -30,4 +30,6 @@ def run_inline(session: Session) -> RunRecord:
             for future in done:
                 left.discard(running.pop(future))
                 future.result()
-    return session.finish()
+    record = session.finish()
+    session.control.check()
+    return record

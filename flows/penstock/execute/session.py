@@ -144,15 +144,21 @@ class Session:
         self.record.save(self.folder)
 
     def finish(self) -> RunRecord:
-        """Publish, prove the account of rows, and close the record. To be called when every task is done.
+        """Publish, prove the account of rows, and close the record. To be called when no task goes on any more.
+
+        A run that was stopped publishes nothing; its record says why, and so does one whose output cannot be written.
 
         Raises:
-            RunStopped: the run was asked to stop, or the output cannot be written.
             AccountError: the rows do not add up; nothing was published.
         """
-        self.control.check()
-        with storage_errors(self.control):
-            done: Published = publish(self.plan, self.spec, self.state, self.folder)
+        try:
+            self.control.check()
+            with storage_errors(self.control):
+                done: Published = publish(self.plan, self.spec, self.state, self.folder)
+        except RunStopped as stop:
+            self.control.request_stop(stop)
+            self._leave(stop)
+            return self.record
         self.record.account = done.account
         self.record.outputs = done.outputs
         self.record.errors_path = str(done.errors) if done.errors else None

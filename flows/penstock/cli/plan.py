@@ -1,0 +1,92 @@
+"""``penstock plan``: what a run would do and cost, without sending anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from penstock.cli.console import clear_errors, print_json, say
+from penstock.cli.options import FILE, JSON, LIMIT, PARAM, PROVIDER, STATE, parse_params
+from penstock.cli.summary import short
+from penstock.values import format_duration, format_usd
+
+if TYPE_CHECKING:
+    from penstock.plan.model import Plan
+
+
+def register(app: typer.Typer) -> None:
+    """Put the command into the command line."""
+    app.command(epilog="Examples:  penstock plan pipeline.yaml  |  penstock plan pipeline.yaml --exact --json")(plan)
+
+
+def plan(
+    file: Path = FILE,
+    param: list[str] = PARAM,
+    provider: str | None = PROVIDER,
+    limit: int | None = LIMIT,
+    state: str | None = STATE,
+    exact: bool = typer.Option(False, "--exact", help="Count the tokens of every row; above 20,000 rows a sample is."),
+    as_json: bool = JSON,
+) -> None:
+    """Show what a run would do: partitions, requests, tokens, dollars, minutes, and what is already paid for.
+
+    Sends nothing and needs no key.
+    """
+    with clear_errors(as_json=as_json):
+        from penstock.execute.session import Request, plan_request
+        from penstock.spec import load
+
+        request = Request(file, parse_params(param), provider=provider, limit=limit, state=state)
+        loaded = load(file, params=request.params, provider=provider)
+        made = plan_request(request, loaded, every_row=exact)
+        if as_json:
+            print_json(as_dict(made))
+            return
+        for line in describe(made):
+            say(line)
+        if name := loaded.missing_key():
+            say(f"\nnote: {name} is not set; a run needs it")
+
+
+def as_dict(made: Plan) -> dict[str, Any]:
+    """The plan for programs, without the pipeline itself."""
+    import msgspec
+
+    whole: dict[str, Any] = msgspec.to_builtins(made)
+    return {name: value for name, value in whole.items() if name not in {"spec", "schema", "base_urls", "run_id"}}
+
+
+def describe(made: Plan) -> Iterator[str]:
+    """The plan for people."""
+    total = sum(segment.finished + segment.begun + segment.missing for segment in made.reuse)
+    yield f"{made.pipeline}: {made.rows:,} rows in {len(made.partitions):,} partitions, {len(made.tasks):,} of {total:,} tasks to run"
+    yield ""
+    steps = made.spec["steps"]
+    for segment, reuse in zip(made.segments, made.reuse, strict=True):
+        kinds = " → ".join(steps[place]["uses"] for place in segment.steps) or "copy"
+        state = [f"{reuse.finished:,} finished", f"{reuse.begun:,} begun", f"{reuse.missing:,} to do"]
+        yield f"  {segment.id:<16} {kinds:<32} {', '.join(state)}"
+        if reuse.answered_rows:
+            yield f"  {'':<16} {reuse.answered_rows:,} rows are paid for and not asked again"
+        if reuse.reason:
+            yield f"  {'':<16} {reuse.reason}"
+    for one in made.estimates:
+        exact = "" if one.exact else "about "
+        yield ""
+        yield f"  {one.step} asks {one.model}"
+        yield f"    rows       {exact}{one.rows:,}"
+        yield f"    requests   {exact}{one.requests:,}"
+        yield f"    tokens     {exact}{one.tokens:,}"
+        yield f"    dollars    {exact}{format_usd(one.usd)} online, {format_usd(one.usd_batch)} by Batch API"
+        minutes = "no limits are given" if one.minutes is None else format_duration(one.minutes * 60)
+        yield f"    at limits  {minutes}"
+        if one.note:
+            yield f"    note       {one.note}"
+    yield ""
+    for target in made.targets:
+        yield f"  publishes  {short(Path(target))}"
+    for note in made.notes:
+        yield f"  note       {note}"

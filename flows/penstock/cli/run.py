@@ -1,0 +1,185 @@
+"""``penstock run``, ``resume`` and ``retry``: the commands that send requests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from penstock.cli.console import clear_errors, print_json, say, warn
+from penstock.cli.options import FILE, JSON, LIMIT, PARAM, PROVIDER, RUN, STATE, chosen_run, parse_params
+from penstock.errors import UsageError
+
+if TYPE_CHECKING:
+    from penstock.execute.session import Request, Session
+    from penstock.flow.run import Outcome
+    from penstock.flow.server import Boot
+
+_QUIET = typer.Option(False, "--quiet", "-q", help="No progress, only the account at the end.")
+_WORKERS = typer.Option(4, "--workers", min=1, max=64, help="Partitions in work at a time.")
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands into the command line."""
+    examples = "Examples:  penstock run pipeline.yaml  |  penstock run pipeline.yaml --limit 100 --provider sandbox"
+    app.command(epilog=examples)(run)
+    app.command(epilog="Examples:  penstock resume  |  penstock resume 20261122-140503-9f3a")(resume)
+    app.command(epilog="Examples:  penstock retry  |  penstock retry 9f3a --cause timeout --cause server_error")(retry)
+
+
+def run(
+    file: Path = FILE,
+    param: list[str] = PARAM,
+    provider: str | None = PROVIDER,
+    limit: int | None = LIMIT,
+    state: str | None = STATE,
+    workers: int = _WORKERS,
+    quiet: bool = _QUIET,
+    as_json: bool = JSON,
+) -> None:
+    """Run a pipeline, and end with the account of rows, tokens and dollars.
+
+    What an earlier run finished is not paid again. Exit codes: 0 done, 1 done with rows in the errors table,
+    2 wrong usage, 3 stopped early and resumable, 130 interrupted and resumable.
+    """
+    with clear_errors(as_json=as_json):
+        from penstock.execute.session import Request
+
+        request = Request(file, parse_params(param), provider=provider, limit=limit, state=state, workers=workers)
+        _carry_out(request, quiet=quiet, as_json=as_json)
+
+
+def resume(
+    run_id: str | None = RUN,
+    state: str | None = STATE,
+    workers: int = _WORKERS,
+    quiet: bool = _QUIET,
+    as_json: bool = JSON,
+) -> None:
+    """Go on after a crash, a stop or Ctrl-C, with the parameters of that run. Nothing answered is asked again."""
+    with clear_errors(as_json=as_json):
+        from penstock.runs.record import RunStatus
+
+        request, record = _again(run_id, state, workers)
+        if record.status in {RunStatus.COMPLETED, RunStatus.COMPLETED_WITH_ERRORS}:
+            raise UsageError(
+                f"run {record.run_id} is complete. Use `penstock retry` for its failed rows, "
+                f"or `penstock run {record.file}` for a new run"
+            )
+        _carry_out(request, quiet=quiet, as_json=as_json)
+
+
+def retry(
+    run_id: str | None = RUN,
+    cause: list[str] = typer.Option(
+        [], "--cause", help="Only failures of this cause; all that were asked if left out."
+    ),
+    state: str | None = STATE,
+    workers: int = _WORKERS,
+    quiet: bool = _QUIET,
+    as_json: bool = JSON,
+) -> None:
+    """Ask the failed rows of a run again, and only those. The published output is replaced at the end."""
+    with clear_errors(as_json=as_json):
+        from dataclasses import replace
+
+        from penstock.items import Cause
+
+        known = {str(one): one for one in Cause}
+        if unknown := [name for name in cause if name not in known]:
+            raise UsageError(f"there is no cause {unknown[0]!r}; the causes are {', '.join(known)}")
+        if fixed := [name for name in cause if not known[name].asked]:
+            raise UsageError(
+                f"rows that failed by {fixed[0]} were never sent; mend the data and run the pipeline again"
+            )
+        request, record = _again(run_id, state, workers)
+        failures = record.account.failures if record.account else {}
+        if not any(known[name].asked and (not cause or name in cause) for name in failures):
+            say(
+                f"run {record.run_id} has no failed rows{' of that cause' if cause else ''} that asking again could mend"
+            )
+            return
+        _carry_out(replace(request, retry_causes=tuple(cause) or None), quiet=quiet, as_json=as_json)
+
+
+def _again(run_id: str | None, state: str | None, workers: int) -> tuple[Request, Any]:
+    from penstock.execute.session import Request
+    from penstock.runs.history import mark_crashed
+    from penstock.runs.record import read_record
+    from penstock.tables.state import State
+
+    root, folder, record = chosen_run(run_id, state)
+    mark_crashed(State(root, record.pipeline))
+    record = read_record(folder)
+    request = Request(
+        Path(record.file),
+        record.params,
+        provider=record.provider,
+        limit=record.limit,
+        state=root,
+        resumes=record.run_id,
+        workers=workers,
+    )
+    return request, record
+
+
+def _carry_out(request: Request, *, quiet: bool, as_json: bool) -> None:
+    from penstock.execute.session import open_session
+
+    session = open_session(request)
+    from penstock.flow.server import begin
+
+    # The server boots while the plan is made.
+    boot = begin()
+    try:
+        with session:
+            outcome = _under_prefect(session, boot, quiet=quiet or as_json)
+    finally:
+        boot.release()
+    _tell(session, outcome, as_json=as_json)
+
+
+def _under_prefect(session: Session, boot: Boot, *, quiet: bool) -> Outcome:
+    from penstock.cli.progress import Progress
+
+    if not quiet:
+        _announce(session, boot)
+    connection = boot.wait()
+    from penstock.flow.flow_runs import mark_crashed
+    from penstock.flow.run import execute, leave_at_once
+
+    for record in session.crashed:
+        if record.flow_run_id:
+            mark_crashed(connection.api, record.flow_run_id)
+    with Progress(session, quiet=quiet) as progress:
+        return execute(session, connection, on_tick=progress.tick, leave=leave_at_once)
+
+
+def _announce(session: Session, boot: Boot) -> None:
+    plan = session.plan
+    finished = sum(one.finished for one in plan.reuse)
+    known = f", {finished} finished before" if finished else ""
+    warn(f"{plan.pipeline}: {plan.rows:,} rows, {len(plan.tasks)} tasks to run{known}")
+    for record in session.crashed:
+        warn(f"the run {record.run_id} had crashed; its answers are kept and used")
+    if boot.is_starting:
+        warn("starting the local Prefect API (the first start takes longer)")
+
+
+def _tell(session: Session, outcome: Outcome, *, as_json: bool) -> None:
+    from penstock.cli.summary import exit_code, summary
+    from penstock.spec.provider import SandboxSettings
+
+    record = session.record
+    if as_json:
+        print_json(record.model_dump(mode="json"))
+    else:
+        sandbox = isinstance(session.spec.provider, SandboxSettings)
+        for line in summary(record, session.state.root, sandbox=sandbox):
+            say(line)
+        if outcome.warning:
+            warn(f"note: {outcome.warning}")
+    sys.stdout.flush()
+    raise SystemExit(int(exit_code(record)))
