@@ -8,16 +8,8 @@ from __future__ import annotations
 import time
 
 from penstock import __version__
-from penstock.api.errors import (
-    ApiError,
-    ConnectionFailed,
-    Facts,
-    TimedOut,
-    UnusableBody,
-    first_bytes,
-    from_response,
-    looks_like_html,
-)
+from penstock.api.bodies import first_bytes, looks_like_html
+from penstock.api.errors import ApiError, ConnectionFailed, Facts, TimedOut, UnusableBody, from_response
 from penstock.api.provider import Provider
 from penstock.api.wire import FailureKind, Wire, WireError, WireRequest, WireResponse, default_wire
 

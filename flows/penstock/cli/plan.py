@@ -62,7 +62,8 @@ def as_dict(made: Plan) -> dict[str, Any]:
 def describe(made: Plan) -> Iterator[str]:
     """The plan for people."""
     total = sum(segment.finished + segment.begun + segment.missing for segment in made.reuse)
-    yield f"{made.pipeline}: {made.rows:,} rows in {len(made.partitions):,} partitions, {len(made.tasks):,} of {total:,} tasks to run"
+    tasks = f"{len(made.tasks):,} of {total:,} tasks to run"
+    yield f"{made.pipeline}: {made.rows:,} rows in {len(made.partitions):,} partitions, {tasks}"
     yield ""
     steps = made.spec["steps"]
     for segment, reuse in zip(made.segments, made.reuse, strict=True):

@@ -97,11 +97,11 @@ def retry(
         request, record = _again(run_id, state, workers)
         failures = record.account.failures if record.account else {}
         if not any(known[name].asked and (not cause or name in cause) for name in failures):
-            say(
-                f"run {record.run_id} has no failed rows{' of that cause' if cause else ''} that asking again could mend"
-            )
+            of_cause = " of that cause" if cause else ""
+            say(f"run {record.run_id} has no failed rows{of_cause} that asking again could mend")
             return
-        _carry_out(replace(request, retry_causes=tuple(cause) or None), quiet=quiet, as_json=as_json)
+        request = replace(request, retries=record.run_id, retry_causes=tuple(cause) or None)
+        _carry_out(request, quiet=quiet, as_json=as_json)
 
 
 def _again(run_id: str | None, state: str | None, workers: int) -> tuple[Request, Any]:

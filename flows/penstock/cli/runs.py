@@ -50,10 +50,8 @@ def runs(
         for record in found:
             rows = f"{record.account.written:,}" if record.account else "-"
             failed = f"{record.account.failed:,}" if record.account else "-"
-            dollars = format_usd(record.usage.usd)
-            say(
-                f"{record.run_id:<22} {record.pipeline:<20} {record.status.value:<22} {rows:>10} {failed:>8} {dollars:>10}"
-            )
+            begin = f"{record.run_id:<22} {record.pipeline:<20} {record.status.value:<22}"
+            say(f"{begin} {rows:>10} {failed:>8} {format_usd(record.usage.usd):>10}")
 
 
 def show(run_id: str | None = RUN, state: str | None = STATE, as_json: bool = JSON) -> None:

@@ -101,7 +101,7 @@ def _next_step(record: RunRecord, root: Path) -> Iterator[str]:
 def command(name: str, record: RunRecord, root: Path) -> str:
     """A command about this run that works where the user stands."""
     here = Path.cwd()
-    near = root.name == ".penstock" and (root.parent in {here} or root.parent.parent == here)
+    near = root.name == ".penstock" and here in {root.parent, root.parent.parent}
     state = "" if near or os.environ.get("PENSTOCK_STATE") == str(root) else f" --state {shlex.quote(str(short(root)))}"
     return f"penstock {name} {record.run_id}{state}"
 

@@ -5,18 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from penstock.api.bodies import error_text, first_bytes, usage_in
 from penstock.api.client import ApiClient
-from penstock.api.errors import (
-    ApiError,
-    ConnectionFailed,
-    Facts,
-    RateLimited,
-    TimedOut,
-    UnusableBody,
-    error_text,
-    first_bytes,
-    usage_in,
-)
+from penstock.api.errors import ApiError, ConnectionFailed, Facts, RateLimited, TimedOut, UnusableBody
 from penstock.api.headers import parse_ratelimit
 from penstock.api.provider import Provider
 from penstock.api.wire import WireResponse

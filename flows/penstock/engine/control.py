@@ -8,27 +8,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from penstock.engine.budget import NOTHING, Budget, Reservation
 from penstock.engine.meter import Meter
-from penstock.engine.prices import Overrides, price
+from penstock.engine.prices import Overrides, price, usd_of
 from penstock.errors import BudgetSpent, InputError, NoSuccess, RunStopped, TooManyFailures
 from penstock.items import Cause, Usage
-from penstock.values import format_duration, format_usd
+from penstock.values import format_duration
 
 _MOST_RUNS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """The part of the budget that a request under way may use."""
-
-    tokens: int = 0
-    usd: float = 0.0
-
-
-_NOTHING = Reservation()
 
 
 class RunControl:
@@ -55,9 +44,8 @@ class RunControl:
         prices: Overrides | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.budget_usd = budget_usd
-        self.budget_tokens = budget_tokens
         self.meter = Meter()
+        self._budget = Budget(budget_usd, budget_tokens, prices)
         self.stop_after = stop_after
         self._stop_above = stop_above
         self._stop_above_min_rows = stop_above_min_rows
@@ -66,11 +54,6 @@ class RunControl:
         self._lock = threading.RLock()
         self._stopped: RunStopped | None = None
         self._on_stop: list[Callable[[], object]] = []
-        self._spent_tokens = 0
-        self._reserved_tokens = 0
-        self._reserved_usd = 0.0
-        self._reservations = 0
-        self._usd_per_estimate: dict[str, tuple[float, int]] = {}
         self._working = 0
         self._success_at = clock()
         self._waiting: tuple[str, float] | None = None
@@ -140,25 +123,14 @@ class RunControl:
 
     # -- budget
 
-    def usd_of(self, usage: Usage, model: str) -> float | None:
-        """The price of `usage` by the model as answered, else by the one asked for; None when it is unknown."""
-        if not (usage.prompt_tokens or usage.completion_tokens):
-            # Without a count only what is free has a known price.
-            free = price(model, Usage(model, 1_000_000, 1_000_000), overrides=self._prices) == 0
-            return 0.0 if free else None
-        if usage.model and usage.model != model:
-            usd = price(usage.model, usage, overrides=self._prices)
-            if usd is not None and not (self._prices and model in self._prices):
-                return usd
-        return price(model, usage, overrides=self._prices)
-
     def require_price(self, model: str) -> None:
-        """Refuse a budget in dollars for a model without a known price.
+        """Look up the price of `model`, which also loads the table; refuse a budget in dollars without a price.
 
         Raises:
-            InputError: there is such a budget, and `price` knows nothing of the model.
+            InputError: there is such a budget, and nothing is known of the model's price.
         """
-        if self.budget_usd is not None and price(model, Usage(model, 1), overrides=self._prices) is None:
+        known = price(model, Usage(model, 1), overrides=self._prices) is not None
+        if self._budget.usd is not None and not known:
             raise InputError(
                 f"the budget is in dollars, but the price of the model {model!r} is not known. "
                 f"Give its price under `prices`, or a budget in tokens"
@@ -171,51 +143,21 @@ class RunControl:
             RunStopped: the run stops; with `BudgetSpent` if this request does not fit into what is left.
         """
         self.check()
-        if self.budget_usd is None and self.budget_tokens is None:
-            return _NOTHING
+        if not self._budget.limited:
+            return NOTHING
         with self._lock:
-            usd = self._expected(model, tokens) if self.budget_usd is not None else 0.0
-            shortage = self._shortage(tokens, usd)
-            if shortage is None:
-                self._reservations += 1
-                self._reserved_tokens += tokens
-                self._reserved_usd += usd
-                return Reservation(tokens, usd)
-            if self._reservations:
-                return None
-        self.request_stop(BudgetSpent(shortage))
-        self.check()
-        return None
+            reservation = self._budget.reserve(model, tokens)
+        if isinstance(reservation, str):
+            self.request_stop(BudgetSpent(reservation))
+            self.check()
+            return None
+        return reservation
 
     def release(self, reservation: Reservation) -> None:
         """The request has ended, or was never sent."""
-        if reservation is _NOTHING:
-            return
-        with self._lock:
-            self._reservations -= 1
-            self._reserved_tokens -= reservation.tokens
-            self._reserved_usd -= reservation.usd
-
-    def _shortage(self, tokens: int, usd: float) -> str | None:
-        if self.budget_tokens is not None:
-            spent = self._spent_tokens
-            if spent + self._reserved_tokens + tokens > self.budget_tokens:
-                return (
-                    f"the budget of {self.budget_tokens:,} tokens is used up: {spent:,} are spent, and the next "
-                    f"request needs about {tokens:,}. Raise `budget` and resume; what is answered is kept"
-                )
-        if self.budget_usd is not None and self.meter.usd + self._reserved_usd + usd > self.budget_usd:
-            return (
-                f"the budget of {format_usd(self.budget_usd)} is used up: {format_usd(self.meter.usd)} are spent, and "
-                f"the next request costs about {format_usd(usd)}. Raise `budget` and resume; what is answered is kept"
-            )
-        return None
-
-    def _expected(self, model: str, tokens: int) -> float:
-        # The estimate is in tokens of the prompt's price; answers teach what completions add to it.
-        plain = price(model, Usage(model, tokens), overrides=self._prices) or 0.0
-        usd, estimated = self._usd_per_estimate.get(model, (0.0, 0))
-        return max(plain, usd / estimated * tokens) if estimated else plain
+        if reservation is not NOTHING:
+            with self._lock:
+                self._budget.release(reservation)
 
     # -- the meter
 
@@ -239,7 +181,7 @@ class RunControl:
         Returns:
             Dollars; 0 for a failure that says nothing, None when unknown.
         """
-        usd = None if usage is None else self.usd_of(usage, model)
+        usd = None if usage is None else usd_of(usage, model, self._prices)
         with self._lock:
             meter = self.meter
             meter.in_flight -= 1
@@ -252,14 +194,12 @@ class RunControl:
             meter.prompt_tokens += usage.prompt_tokens
             meter.completion_tokens += usage.completion_tokens
             meter.cached_tokens += usage.cached_tokens
-            self._spent_tokens += counted or (estimate if success else 0)
+            if self._budget.limited:
+                self._budget.charge(model, estimate, counted or (estimate if success else 0), usd, success=success)
             if usd is None:
                 meter.usd_unknown += 1
-                return None
-            meter.usd += usd
-            if self.budget_usd is not None and success:
-                known, estimated = self._usd_per_estimate.get(model, (0.0, 0))
-                self._usd_per_estimate[model] = (known + usd, estimated + estimate)
+            else:
+                meter.usd += usd
             return usd
 
     def item_failed(self, cause: Cause) -> None:

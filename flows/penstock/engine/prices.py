@@ -52,6 +52,21 @@ def price(model: str, usage: Usage, *, batch: bool = False, overrides: Overrides
     return _tiered(model, usage, batch) if rates else None
 
 
+def usd_of(usage: Usage, asked: str, overrides: Overrides | None = None) -> float | None:
+    """Dollars of a response by the model as answered, else by the one `asked` for; None when unknown.
+
+    A response that counts no tokens has a known price only where everything is free.
+    """
+    if not (usage.prompt_tokens or usage.completion_tokens):
+        return 0.0 if price(asked, Usage(asked, 1_000_000, 1_000_000), overrides=overrides) == 0 else None
+    answered = usage.model
+    if answered and answered != asked and not (overrides and asked in overrides):
+        usd = price(answered, usage, overrides=overrides)
+        if usd is not None:
+            return usd
+    return price(asked, usage, overrides=overrides)
+
+
 def table_version() -> str:
     """The name and version of the price table, for run records."""
     from importlib.metadata import version

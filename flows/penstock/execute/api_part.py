@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.api.provider import Provider
 from penstock.engine.control import RunControl
 from penstock.engine.jobs import Job, engine
+from penstock.engine.prices import table_version
 from penstock.engine.tokens import counter
 from penstock.execute import part_writer
 from penstock.execute.asking import JournalSink, Questions, StepWork, questions, request_errors
@@ -106,7 +107,7 @@ class ApiPart:
         tables = part_writer.Answers(asked, journal, answers, usage_name, sums.add).tables(rows.frame)
 
         def final() -> dict[str, Any]:
-            counts.update(model=self.step.model, usage=sums.as_dict())
+            counts.update(model=self.step.model, prices=table_version(), usage=sums.as_dict())
             return counts
 
         write_part(self.files.part, tables, schema, final)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from penstock.engine.prices import table_version
 from penstock.errors import AccountError
 from penstock.plan.model import Plan
 from penstock.runs.account import Account, close_account
@@ -51,16 +50,10 @@ def publish(plan: Plan, spec: Spec, state: State, folder: Path) -> Published:
             shutil.copyfile(errors, temporary)
     elif spec.errors.path:
         Path(spec.errors.path).unlink(missing_ok=True)
-    metadata = {
-        "pipeline": plan.pipeline,
-        "run": plan.run_id,
-        "models": ", ".join(step.model for step in spec.api_steps),
-        "prices": table_version(),
-    }
     files = [part for part, _ in parts[-1][1]]
     outputs: list[OutputRecord] = []
     for output, target in zip(spec.outputs, plan.targets, strict=True):
-        done = output.model_copy(update={"path": target}).publish(files, metadata)
+        done = output.model_copy(update={"path": target}).publish(files)
         outputs.append(OutputRecord(path=str(done.path), rows=done.rows, files=done.files))
         if done.rows != account.written:
             raise AccountError(f"{done.path} has {done.rows} rows and the account {account.written}")

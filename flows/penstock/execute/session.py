@@ -22,7 +22,7 @@ from penstock.execute.disk import storage_errors
 from penstock.execute.publish import Published, publish
 from penstock.execute.setup import control_for
 from penstock.plan.make import make_plan
-from penstock.plan.model import Plan
+from penstock.plan.model import Plan, read_plan
 from penstock.runs.history import mark_crashed
 from penstock.runs.record import PLAN, RunRecord, RunStatus, RunUsage, new_run_id
 from penstock.secrets import redact
@@ -36,7 +36,14 @@ WORKERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What somebody asked for on the command line or in a deployment."""
+    """What somebody asked for on the command line or in a deployment.
+
+    Attributes:
+        retry_causes: which failures of before are asked again; None for all that were asked.
+        resumes: the run that this one goes on with.
+        retries: the run whose failed rows are asked again, and nothing else.
+        workers: partitions in work at a time.
+    """
 
     file: Path
     params: Mapping[str, str] = field(default_factory=dict)
@@ -45,6 +52,7 @@ class Request:
     state: str | Path | None = None
     retry_causes: Sequence[str] | None = None
     resumes: str | None = None
+    retries: str | None = None
     workers: int = WORKERS
 
 
@@ -117,6 +125,7 @@ class Session:
             opening.callback(self.state.lock().release)
             self.crashed = mark_crashed(self.state)
             plan = plan_request(self.request, self.loaded)
+            self._check_same_rows(plan)
             urls = self._start_sandbox(opening) if plan.tasks else {}
             self.plan = msgspec.structs.replace(plan, run_id=self.run_id, base_urls=urls)
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -186,6 +195,18 @@ class Session:
         self.record.usage = RunUsage(**{name: meter[name] for name in RunUsage.model_fields})
         self.record.save(self.folder)
         self._finished = True
+
+    def _check_same_rows(self, plan: Plan) -> None:
+        """A retry asks failed rows again and nothing else, so the rows must be those of the run that it retries."""
+        if self.request.retries is None:
+            return
+        before = read_plan(self.state.run_folder(self.request.retries) / PLAN)
+        known = {name for partition in before.partitions for name in partition.fingerprints.values()}
+        if any(name not in known for partition in plan.partitions for name in partition.fingerprints.values()):
+            raise InputError(
+                f"the source, the pipeline or the provider changed since run {self.request.retries}, so there is more "
+                f"to do than to retry its failed rows; see `penstock plan {self.request.file}`, then `penstock run` it"
+            )
 
     def _new_record(self) -> RunRecord:
         return RunRecord(

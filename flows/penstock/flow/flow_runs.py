@@ -13,6 +13,7 @@ from penstock.flow.rest import Api, ServerRefused, ServerUnavailable, call
 TERMINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 _UNFINISHED = ["SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING"]
 _MOST_MARKED = 200
+_PATIENCE = 30.0
 
 
 def create_flow_run(
@@ -25,7 +26,7 @@ def create_flow_run(
     Raises:
         ServerUnavailable: the API does not answer, or refuses.
     """
-    flow_id = call(api, "POST", "/flows/", {"name": flow}, timeout=30).body["id"]
+    flow_id = call(api, "POST", "/flows/", {"name": flow}, timeout=30, patience=_PATIENCE).body["id"]
     wanted = {
         "flow_id": flow_id,
         "name": name,
@@ -34,7 +35,7 @@ def create_flow_run(
         "labels": dict(labels),
         "state": {"type": "PENDING", "name": "Pending"},
     }
-    created: dict[str, Any] = call(api, "POST", "/flow_runs/", wanted, timeout=30).body
+    created: dict[str, Any] = call(api, "POST", "/flow_runs/", wanted, timeout=30, patience=_PATIENCE).body
     return created
 
 
@@ -49,7 +50,7 @@ def set_state(api: Api, flow_run_id: str, kind: str, message: str, *, timeout: f
 
 def _set(api: Api, path: str, kind: str, message: str, timeout: float) -> None:
     state = {"type": kind, "name": kind.capitalize(), "message": message}
-    call(api, "POST", f"{path}/set_state", {"state": state, "force": True}, timeout=timeout)
+    call(api, "POST", f"{path}/set_state", {"state": state, "force": True}, timeout=timeout, patience=timeout)
 
 
 def wait_until_recorded(api: Api, flow_run_id: str, limit: float = 5.0) -> bool:
@@ -60,7 +61,7 @@ def wait_until_recorded(api: Api, flow_run_id: str, limit: float = 5.0) -> bool:
     deadline = time.monotonic() + limit
     while True:
         try:
-            count = call(api, "POST", "/task_runs/count", _unfinished(flow_run_id), timeout=limit).body
+            count = call(api, "POST", "/task_runs/count", _unfinished(flow_run_id), timeout=limit, patience=limit).body
         except ServerUnavailable:
             return False
         if count == 0 or time.monotonic() > deadline:
@@ -85,11 +86,11 @@ def mark_crashed(
         answer, so that it is to be tried again at another time.
     """
     try:
-        found = call(api, "GET", f"/flow_runs/{flow_run_id}").body
+        found = call(api, "GET", f"/flow_runs/{flow_run_id}", patience=5).body
         if found["state_type"] not in TERMINAL:
             set_state(api, flow_run_id, "CRASHED", message)
         wanted = _unfinished(flow_run_id) | {"limit": _MOST_MARKED}
-        for task_run in call(api, "POST", "/task_runs/filter", wanted).body:
+        for task_run in call(api, "POST", "/task_runs/filter", wanted, patience=5).body:
             _set(api, f"/task_runs/{task_run['id']}", "CRASHED", message, 5.0)
     except ServerRefused as error:
         return error.status == 404

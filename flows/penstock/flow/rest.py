@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import random
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -21,6 +23,7 @@ from urllib.parse import urlsplit
 from penstock.errors import PenstockError
 from penstock.secrets import redact
 
+_BUSY = frozenset({429, 502, 503, 504})
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -73,13 +76,33 @@ class Answer:
     headers: Mapping[str, str]
 
 
-def call(api: Api, method: str, path: str, body: Any = None, *, timeout: float = 3.0) -> Answer:
+def call(api: Api, method: str, path: str, body: Any = None, *, timeout: float = 3.0, patience: float = 0.0) -> Answer:
     """One request to `path` of the API, within `timeout` seconds per read.
+
+    Args:
+        api: which API.
+        method: HTTP method.
+        path: below the API's address, with its leading slash.
+        body: sent as JSON.
+        timeout: seconds of silence after which the server counts as dead.
+        patience: for how many seconds a busy server is asked again: one on SQLite answers 503 while another request
+            holds its database.
 
     Raises:
         ServerRefused: the answer is not 2xx.
         ServerUnavailable: no answer at all, or not from a Prefect API.
     """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return _call_once(api, method, path, body, timeout)
+        except ServerRefused as error:
+            if error.status not in _BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0.1, 0.5))  # noqa: S311  # spread, not secret
+
+
+def _call_once(api: Api, method: str, path: str, body: Any, timeout: float) -> Answer:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(api.url.rstrip("/") + path, data=data, method=method, headers=_headers(api))  # noqa: S310  # the scheme is checked by _opener
     try:

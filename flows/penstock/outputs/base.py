@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,8 +37,8 @@ class Output(BaseModel, ABC):
         """Where the output stands when it is published."""
 
     @abstractmethod
-    def publish(self, parts: Sequence[Path], metadata: Mapping[str, str]) -> Published:
-        """Make the output from the parts, whole or not at all. `metadata` is written into the files.
+    def publish(self, parts: Sequence[Path]) -> Published:
+        """Make the output from the parts, whole or not at all. The parts say in their metadata where they come from.
 
         Raises:
             StorageFailed: the folder cannot be written, or the disk is full. What stood there before still stands.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,10 +13,9 @@ from typing import Any
 
 from penstock.errors import InputError, StorageFailed
 from penstock.outputs.base import Published
-from penstock.tables.parts import sync_file, sync_folder
+from penstock.tables.parts import read_counts, sync_file, sync_folder
 
-MARKER = ".penstock.json"
-"""The file by which Penstock knows a folder as its own. Readers of Parquet folders pass over names with a dot."""
+_OWN_NAME = re.compile(r"part-\d{5}\.parquet")
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -31,7 +30,7 @@ def check_folder(target: Path) -> None:
     """
     if target.is_file():
         raise InputError(f"the output path {target} is a file; a folder of Parquet files belongs there")
-    if target.is_dir() and not (target / MARKER).exists() and any(target.iterdir()):
+    if target.is_dir() and not _is_own(target):
         raise InputError(
             f"the output folder {target} holds files that Penstock did not write, and it would replace them. "
             "Choose another path, or empty the folder"
@@ -44,7 +43,7 @@ def check_folder(target: Path) -> None:
         raise StorageFailed(f"the output folder {target.parent} cannot be written; mend its permissions and resume")
 
 
-def replace_folder(target: Path, parts: Sequence[Path], metadata: Mapping[str, str]) -> Published:
+def replace_folder(target: Path, parts: Sequence[Path]) -> Published:
     """Put a folder with the parts, linked where the file system can and copied elsewhere, in the place of `target`.
 
     Raises:
@@ -58,16 +57,11 @@ def replace_folder(target: Path, parts: Sequence[Path], metadata: Mapping[str, s
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
         files: list[dict[str, Any]] = []
-        rows = 0
         for number, part in enumerate(parts):
             file = staging / f"part-{number:05d}.parquet"
             _link_or_copy(part, file)
-            count = parquet.read_metadata(file).num_rows
-            rows += count
-            files.append({"name": file.name, "rows": count, "bytes": file.stat().st_size, "sha256": _sha256(file)})
-        marker = staging / MARKER
-        marker.write_text(json.dumps({**metadata, "rows": rows, "files": files}, indent=1))
-        sync_file(marker)
+            rows = parquet.read_metadata(file).num_rows
+            files.append({"name": file.name, "rows": rows, "bytes": file.stat().st_size, "sha256": _sha256(file)})
         sync_folder(staging)
         _put_in_place(staging, target)
     except OSError as error:
@@ -76,25 +70,32 @@ def replace_folder(target: Path, parts: Sequence[Path], metadata: Mapping[str, s
             f"the output folder {target} could not be written: {error.strerror or error}. All answers are kept; "
             "make room or mend the folder, then resume"
         ) from error
-    return Published(target, rows, files)
+    return Published(target, sum(entry["rows"] for entry in files), files)
 
 
-def damage(target: Path) -> list[str]:
-    """What is wrong with a published folder, as sentences; empty when every file is as it was written."""
-    marker = target / MARKER
-    if not marker.exists():
-        return [f"{target} does not hold what Penstock published"]
+def damage(target: Path, files: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with a published folder that should hold `files`, as sentences; empty when nothing is.
+
+    `files` is what `replace_folder` returned: name, bytes and SHA-256 of each.
+    """
+    if not target.is_dir():
+        return [f"{target} is not there any more"]
     problems: list[str] = []
-    files = json.loads(marker.read_text())["files"]
     for entry in files:
         file = target / entry["name"]
         if not file.exists():
             problems.append(f"{file} is missing")
         elif file.stat().st_size != entry["bytes"] or _sha256(file) != entry["sha256"]:
             problems.append(f"{file} is not what was written (its SHA-256 differs)")
-    known = {entry["name"] for entry in files} | {MARKER}
-    problems += [f"{file} was not written by Penstock" for file in sorted(target.iterdir()) if file.name not in known]
+    known = {entry["name"] for entry in files}
+    problems += [f"{file} was not written by this run" for file in sorted(target.iterdir()) if file.name not in known]
     return problems
+
+
+def _is_own(target: Path) -> bool:
+    """Whether all files of a folder were written by Penstock: by their names, and the mark in their footers."""
+    files = list(target.iterdir())
+    return all(_OWN_NAME.fullmatch(file.name) and read_counts(file) is not None for file in files)
 
 
 def _link_or_copy(part: Path, file: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -31,8 +31,8 @@ class Parquet(Output):
         """The folder."""
         return Path(self.path)
 
-    def publish(self, parts: Sequence[Path], metadata: Mapping[str, str]) -> Published:
+    def publish(self, parts: Sequence[Path]) -> Published:
         """Link or copy the parts into a new folder and put it in the place of the old one."""
         from penstock.outputs.folder import replace_folder
 
-        return replace_folder(self.target, parts, metadata)
+        return replace_folder(self.target, parts)

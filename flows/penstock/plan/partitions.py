@@ -57,6 +57,7 @@ def group_slices(slices: Sequence[Slice], rows: int) -> list[tuple[Slice, ...]]:
             begun, count = [], 0
         begun.append(piece)
         count += piece.rows
-    if begun:
+    if begun or not groups:
+        # A source without rows still makes an output, with its columns and no rows.
         groups.append(tuple(begun))
     return groups

@@ -43,7 +43,7 @@ def verify_run(record: RunRecord, parts: Sequence[tuple[str, Sequence[tuple[Path
     if record.account is not None and account != record.account:
         problems.append("the account of the parts is not the one in the run record")
     for output in record.outputs:
-        problems += damage(Path(output.path))
+        problems += damage(Path(output.path), output.files)
         rows = sum(_rows(Path(output.path) / entry["name"]) for entry in output.files)
         if rows != account.written:
             problems.append(f"{output.path} has {rows} rows and the account {account.written}")

@@ -87,6 +87,8 @@ class Endpoint:
 
     async def _answer(self, trace: Trace, scope: Scope, receive: Receive, send: Send) -> None:
         sandbox = self._sandbox
+        if not all(scope["path_params"].values()):
+            raise errors.unknown_url(scope["method"], scope["path"])
         operation = self._operations.get(scope["method"])
         if operation is None:
             raise errors.wrong_method(scope["method"], scope["path"])

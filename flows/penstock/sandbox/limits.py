@@ -16,6 +16,8 @@ UNLIMITED_REQUESTS = 10_000_000
 UNLIMITED_TOKENS = 10_000_000_000
 """What the headers say when no limit is enforced: far above what one machine can send."""
 ORGANIZATION = "org-sandbox"
+_ROUNDING = 1e-6
+"""Units that a bucket may lack: who waits exactly as long as told must not fail by the last bit of a float."""
 
 
 @dataclass(slots=True)
@@ -39,7 +41,8 @@ class Bucket:
 
     def wait_for(self, amount: float) -> float:
         """Seconds until `amount` units are there."""
-        return max(0.0, (amount - self.level) * 60 / self.capacity)
+        missing = amount - self.level
+        return missing * 60 / self.capacity if missing > _ROUNDING else 0.0
 
     @property
     def reset(self) -> float:

@@ -9,7 +9,6 @@ from dataclasses import asdict
 
 import msgspec
 
-from penstock.sandbox import errors
 from penstock.sandbox.contract import Answer, Call, ModelCard, Operation, Resource, Work
 from penstock.sandbox.errors import ApiError
 
@@ -42,8 +41,6 @@ def _delete(call: Call) -> Work:
 
 def _find(call: Call) -> ModelCard:
     name = call.path["model"]
-    if not name:
-        raise errors.unknown_url("GET", "/v1/models/")
     card = call.sandbox.cards.get(name)
     if card is None:
         raise ApiError(404, f"The model '{name}' does not exist", param="model", code="model_not_found")

@@ -100,8 +100,10 @@ class ColumnCheck:
         self._document.add(self._resolver.span(node, offset, width), message, hint)
 
     def _after(self, placed: PlacedStep, given: Columns | None) -> Columns | None:
-        if placed.step is None or given is None:
+        if given is None:
             return None
+        if placed.step is None:
+            return _likely_columns(placed, given)
         try:
             after = placed.step.columns_after(given)
         except ValueError as error:
@@ -127,6 +129,18 @@ class ColumnCheck:
                 "give the step another `id`, or write `usage: false`",
             )
         return {**after, usage: None}
+
+
+def _likely_columns(placed: PlacedStep, given: Columns) -> Columns | None:
+    """The columns after a step with mistakes, so that one mistake does not hide those of later steps."""
+    if placed.kind is None or not isinstance(placed.data, dict):
+        return None
+    try:
+        after = placed.kind.model_construct(**placed.data).columns_after(given)
+    except (ValueError, TypeError, AttributeError, LookupError):
+        return None
+    word = placed.data.get("id") or placed.kind.kind
+    return {**after, f"{word}_usage": None} if issubclass(placed.kind, ApiStep) else after
 
 
 def _expressions_of(kind: type[Step], data: Any) -> Iterator[tuple[Path, Any, str]]:

@@ -106,12 +106,13 @@ def load_text(
     environ: Mapping[str, str] | None = None,
     first_line: int = 1,
     indent: int = 0,
-    read_source: bool = True,
+    source_may_miss: bool = False,
 ) -> Loaded:
     """As `load`, from text; `first_line` and `indent` say where it stands in `file` when it is a part of that.
 
     Args:
-        read_source: whether the source's columns are read; without them only the syntax of expressions is checked.
+        source_may_miss: whether a source that cannot be read is no mistake, as in documentation; then only the syntax of
+            expressions is checked.
     """
     from penstock.spec.reading import Reading
 
@@ -119,7 +120,7 @@ def load_text(
     parse(document)
     environ = os.environ if environ is None else environ
     reading = Reading(document, folder, environ, dict(params or {}), provider)
-    spec, columns = reading.spec(read_source=read_source)
+    spec, columns = reading.spec(source_may_miss=source_may_miss)
     if document.problems or spec is None:
         raise SpecError(document.problems)
     return Loaded(

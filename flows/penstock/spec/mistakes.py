@@ -34,6 +34,10 @@ _TYPES: dict[str, str] = {
     "model_attributes_type": "a mapping",
     "none_required": "empty",
 }
+_PATTERNS = {
+    r"^[a-z0-9][a-z0-9_-]*$": "may hold only a-z, 0-9, - and _, and begins with a letter or digit",
+    r"^[a-z][a-z0-9_]*$": "may hold only a-z, 0-9 and _, and begins with a letter",
+}
 _BOUNDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than_equal": lambda bound: f"must be {_number(bound['ge'])} or more",
     "greater_than": lambda bound: f"must be more than {_number(bound['gt'])}",
@@ -141,7 +145,7 @@ def _sentence(name: str, details: list[ErrorDetails]) -> str:
         if kind in _BOUNDS:
             return f"`{name}` {_BOUNDS[kind](context)}"
         if kind == "string_pattern_mismatch":
-            return f"`{name}` does not have the right form ({context['pattern']})"
+            return f"`{name}` {_PATTERNS.get(context['pattern'], 'does not have the form ' + context['pattern'])}"
         return f"`{name}`: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
     given = details[0]["input"]
     hint = "; put it in quotes" if wanted == ["text"] and isinstance(given, int | float | bool) else ""
@@ -155,10 +159,8 @@ def _real_path(data: Any, detail: ErrorDetails) -> Path:
     here = data
     last = detail["type"] in {"missing", "extra_forbidden"}
     for place, part in enumerate(detail["loc"]):
-        if isinstance(here, dict) and part in here:
-            here = here[part]
-            path.append(part)
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+        inside = part in here if isinstance(here, dict) else isinstance(here, list) and part in range(len(here))
+        if inside:
             here = here[part]
             path.append(part)
         elif last and place == len(detail["loc"]) - 1:

@@ -26,7 +26,7 @@ class ParamReading:
         self._overrides = overrides
 
     def read(self) -> None:
-        """Fill `declared` and `values`; a parameter with a mistake keeps a stand-in value, so that its uses are none."""
+        """Fill `declared` and `values`; a broken parameter has a stand-in value, so that its uses are no mistakes."""
         key, node = self._document.find(("params",))
         if key is not None:
             data = Resolver(self._document, self._environ, None).data(node, ("params",))

@@ -28,6 +28,7 @@ _SECRET_LINE = re.compile(
     r"""((?:api_?-?key|apikey|token|secret|password)["']?\s*:\s*)(?!\s|\$\{)([^\s,}#][^,}#]*[^\s,}#]|[^\s,}#])""",
     re.IGNORECASE,
 )
+_PASSWORD = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -157,6 +158,7 @@ class Document:
             for place in range(max(span.start, start), min(span.end, stop)):
                 line[place - start] = "*"
         masked = _SECRET_LINE.sub(lambda match: match[1] + "*" * len(match[2]), "".join(line))
+        masked = _PASSWORD.sub(lambda match: "*" * len(match[0]), masked)
         shown = redact(masked)
         # Whatever `redact` cut out must not move the caret.
         return _printable(shown if len(shown) == len(masked) or not shown else _keep_length(masked))

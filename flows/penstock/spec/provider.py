@@ -63,7 +63,7 @@ KeyReference = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$", "examples": [OPENAI_KEY]}),
 ]
 ServerAddress = Annotated[str, AfterValidator(_server_address)]
-Fault = Annotated[str, Field(pattern=r"^[a-z0-9_]+(:[0-9]+(\.[0-9]+)?%?)?$")]
+Fault = Annotated[str, Field(pattern=r"^[a-z0-9_-]+:(x[0-9]+|[0-9]+(\.[0-9]+)?%?)$")]
 
 
 class LimitSettings(BaseModel):
@@ -176,7 +176,10 @@ class SandboxSettings(_Common):
     uses: Literal["sandbox"] = Field(default="sandbox", description="The embedded server.")
     faults: list[Fault] = Field(
         default_factory=list,
-        description="What goes wrong and how often, to rehearse it: a kind of fault and a share of the requests.",
+        description=(
+            "What goes wrong and how often, to rehearse it: a fault's name with a share of the requests (429:5%) or "
+            "with how many of the next ones (500:x3). `penstock sandbox --fault list` names the faults."
+        ),
         examples=[["429:5%", "reset:1%"]],
     )
     latency: Annotated[str, AfterValidator(_latency)] | None = Field(

@@ -55,7 +55,7 @@ class Reading:
         self._outputs: list[tuple[Place, Any]] = []
         self._resolver = Resolver(document, environ, None)
 
-    def spec(self, *, read_source: bool = True) -> tuple[Spec | None, tuple[Columns, ...]]:
+    def spec(self, *, source_may_miss: bool = False) -> tuple[Spec | None, tuple[Columns, ...]]:
         """The pipeline and its columns; None when the document has mistakes, which it then holds.
 
         Raises:
@@ -78,7 +78,7 @@ class Reading:
         self._steps = read_steps(self._document, STEPS, given.get("steps"), self._folder)
         self._outputs = read_outputs(self._document, OUTPUTS, given.get("outputs"), self._folder)
         self._check_provider_is_there()
-        columns = self._follow(read_source=read_source)
+        columns = self._follow(source_may_miss=source_may_miss)
         check_targets(self._document, self._values.get("source"), self._outputs, self._values.get("errors"))
         return self._assembled(root), columns
 
@@ -153,22 +153,25 @@ class Reading:
         else:
             self._values[name] = value
 
-    def _follow(self, *, read_source: bool) -> tuple[Columns, ...]:
+    def _follow(self, *, source_may_miss: bool) -> tuple[Columns, ...]:
         check = ColumnCheck(self._document, self._resolver)
         source: SourceSettings | None = self._values.get("source")
-        given = self._source_columns(source) if source is not None and read_source else None
+        given = self._source_columns(source, may_miss=source_may_miss) if source is not None else None
         if source is not None and given is not None:
             key = [(("key",) if isinstance(source.key, str) else ("key", place), name)
                    for place, name in enumerate(source.keys)]  # fmt: skip
             check.names(("source",), [*key, *((("types", name), name) for name in source.types)], given)
         return check.follow(given, self._steps)
 
-    def _source_columns(self, source: SourceSettings) -> Columns | None:
+    def _source_columns(self, source: SourceSettings, *, may_miss: bool) -> Columns | None:
         from penstock.sources import open_source
 
         try:
             return open_source(source).column_names()
         except InputError as error:
+            if may_miss:
+                self.notes.append(f"the source is not there, so columns were not checked: {source.path}")
+                return None
             node = self._document.find(("source", "path"))[1]
             self._document.add(node.span, str(error).removeprefix("source.path: "))
             return None
