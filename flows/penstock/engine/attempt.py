@@ -11,7 +11,8 @@ from penstock.api.errors import ApiError, ConnectionFailed, Facts, RateLimited, 
 from penstock.api.headers import parse_ratelimit
 from penstock.api.provider import Provider
 from penstock.api.wire import WireResponse
-from penstock.engine.control import Reservation, RunControl
+from penstock.engine.budget import Reservation
+from penstock.engine.control import RunControl
 from penstock.engine.group import Group
 from penstock.engine.limits import Admission
 from penstock.engine.pack import Pack

@@ -16,7 +16,8 @@ from queue import SimpleQueue
 
 from penstock.api.errors import RateLimited
 from penstock.engine.attempt import Caller, Lost, Success
-from penstock.engine.control import Reservation, RunControl
+from penstock.engine.budget import Reservation
+from penstock.engine.control import RunControl
 from penstock.engine.group import Group
 from penstock.engine.judge import Action, Circumstances, judge
 from penstock.engine.pack import Pack, added

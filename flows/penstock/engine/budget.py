@@ -1,0 +1,93 @@
+"""What may still be spent. Arithmetic only; its `RunControl` holds the lock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from penstock.engine.prices import Overrides, price
+from penstock.items import Usage
+from penstock.values import format_usd
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The part of a budget that a request under way may use."""
+
+    tokens: int = 0
+    usd: float = 0.0
+
+
+NOTHING = Reservation()
+"""What a request reserves where there is no budget."""
+
+
+class Budget:
+    """Dollars and tokens of one run; None is no limit.
+
+    Checked before each request with its estimate, charged after it with the actual figures: so it is exceeded at most
+    by what the requests under way cost more than was estimated for them.
+    """
+
+    def __init__(self, usd: float | None, tokens: int | None, prices: Overrides | None) -> None:
+        self.usd = usd
+        self.tokens = tokens
+        self._prices = prices
+        self._spent_usd = 0.0
+        self._spent_tokens = 0
+        self._reserved_usd = 0.0
+        self._reserved_tokens = 0
+        self._reservations = 0
+        self._taught: dict[str, tuple[float, int]] = {}
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is anything to keep to."""
+        return self.usd is not None or self.tokens is not None
+
+    def reserve(self, model: str, tokens: int) -> Reservation | str | None:
+        """Set aside what a request may cost.
+
+        Returns:
+            The reservation; None when it may fit once a request under way has cost less than reserved; or, when
+            nothing is under way and it does not fit, why not.
+        """
+        usd = self._expected(model, tokens) if self.usd is not None else 0.0
+        shortage = self._shortage(tokens, usd)
+        if shortage is not None:
+            return None if self._reservations else shortage
+        self._reservations += 1
+        self._reserved_tokens += tokens
+        self._reserved_usd += usd
+        return Reservation(tokens, usd)
+
+    def release(self, reservation: Reservation) -> None:
+        """The request has ended, or was never sent."""
+        self._reservations -= 1
+        self._reserved_tokens -= reservation.tokens
+        self._reserved_usd -= reservation.usd
+
+    def charge(self, model: str, estimate: int, tokens: int, usd: float | None, *, success: bool) -> None:
+        """What an attempt has really cost; an unknown price leaves the dollars as they are."""
+        self._spent_tokens += tokens
+        self._spent_usd += usd or 0.0
+        if success and usd is not None:
+            known, estimated = self._taught.get(model, (0.0, 0))
+            self._taught[model] = (known + usd, estimated + estimate)
+
+    def _expected(self, model: str, tokens: int) -> float:
+        # The estimate counts at the price of prompts; answers teach what completions add to that.
+        plain = price(model, Usage(model, tokens), overrides=self._prices) or 0.0
+        usd, estimated = self._taught.get(model, (0.0, 0))
+        return max(plain, usd / estimated * tokens) if estimated else plain
+
+    def _shortage(self, tokens: int, usd: float) -> str | None:
+        if self.tokens is not None and self._spent_tokens + self._reserved_tokens + tokens > self.tokens:
+            limit, spent, more = f"{self.tokens:,} tokens", f"{self._spent_tokens:,}", f"{tokens:,}"
+        elif self.usd is not None and self._spent_usd + self._reserved_usd + usd > self.usd:
+            limit, spent, more = format_usd(self.usd), format_usd(self._spent_usd), format_usd(usd)
+        else:
+            return None
+        return (
+            f"the budget of {limit} is used up: {spent} are spent, and the next request needs about {more}. "
+            f"Raise `budget` and resume; what is answered is kept"
+        )
