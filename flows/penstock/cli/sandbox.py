@@ -62,7 +62,7 @@ def _announce(host: str | None, port: int, key: str, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def sandbox(  # noqa: PLR0917  # typer reads the options from the signature
+def sandbox(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8080,
     host: Annotated[
         str | None,

@@ -138,6 +138,10 @@ def start(
         poison=poison,
         models=models,
     )
+    return _launch(settings, startup_timeout)
+
+
+def _launch(settings: Settings, timeout: float) -> SandboxProcess:
     stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed by SandboxProcess.close
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "penstock.sandbox"],
@@ -150,14 +154,12 @@ def start(
     try:
         # By the pipe and not as arguments, which other users of the machine can read.
         _write(process, json.dumps(settings.to_json()).encode() + b"\n")
-        bound_port = _port_of(
-            _wait_for_line(process, startup_timeout), lambda: _explain(process, stderr, startup_timeout)
-        )
+        bound_port = _port_of(_wait_for_line(process, timeout), lambda: _explain(process, stderr, timeout))
     except BaseException:
         _end(process, at_once=True)
         stderr.close()
         raise
-    return SandboxProcess(process, bound_port, key, stderr)
+    return SandboxProcess(process, bound_port, settings.key, stderr)
 
 
 def _environment() -> dict[str, str]:
