@@ -61,7 +61,12 @@ def fences(page: Path) -> list[Fence]:
 
 
 def commands(fence: Fence) -> list[str]:
-    """The commands of a shell fence: without comments and empty lines, continued lines put together."""
+    """The commands of a fence, without comments and empty lines, continued lines put together.
+
+    In ``sh`` every line is one, in ``console`` those after a prompt.
+    """
+    if fence.language == "console":
+        return [line[2:] for line in fence.text.splitlines() if line.startswith("$ ")]
     joined = re.sub(r"\\\n\s*", "", fence.text)
     lines = (re.sub(r"(^|\s+)#( .*)?$", "", line).strip() for line in joined.splitlines())
     return [line for line in lines if line]
