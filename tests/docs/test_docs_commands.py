@@ -37,6 +37,7 @@ NOT_RUN = {
     '-d \'{"faults": ["503:100%"], "latency": "1s", "poison": [], "seed": 1}\'': ASKS,
     "export OPENAI_API_KEY=sk-...": "the tests set a key of their own, good for a sandbox server only",
 }
+NOT_RUN_PYTHON = {Path("docs/guide/sandbox.md"): "a piece of a test; tests/sandbox has such tests in whole"}
 RUN_AS = {QUICKSTART: ".venv/bin/penstock run pipelines/embed_reviews.yaml"}
 """Commands of which only the end is run, because the rest would install what is installed."""
 EXIT_CODES = {
@@ -60,6 +61,8 @@ def shown(page: Path) -> list[Shown]:
     for fence in fences(page):
         if fence.language in {"sh", "console"}:
             found += [Shown(command) for command in commands(fence)]
+        elif fence.language == "python" and page not in NOT_RUN_PYTHON:
+            found.append(Shown(f"python - <<'END'\n{fence.text}END"))
         elif fence.name == "output":
             found[-1] = Shown(found[-1].command, fence.text)
     return found
