@@ -1,0 +1,1 @@
+"""What tests of several packages share: `raw_http` is importable because this file stands here."""
