@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ from penstock.tables.state import PartFiles
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_WRITING = threading.Lock()
 
 
 @dataclass(slots=True)
@@ -110,7 +114,9 @@ class ApiPart:
             counts.update(model=self.step.model, prices=table_version(), usage=sums.as_dict())
             return counts
 
-        write_part(self.files.part, tables, schema, final)
+        # One part at a time: what writing needs is then the same for any number of workers.
+        with _WRITING:
+            write_part(self.files.part, tables, schema, final)
 
 
 @dataclass(slots=True)
