@@ -91,7 +91,9 @@ def format_usd(usd: float | None) -> str:
     """Dollars as a person reads them; ``unknown`` for an unknown price, which is never 0."""
     if usd is None:
         return "unknown"
-    return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.6f}".rstrip("0")
+    if 0 < usd < 0.000001:
+        return "under $0.000001"
+    return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.6f}".rstrip("0").rstrip(".")
 
 
 def _is_number(value: object) -> bool:
