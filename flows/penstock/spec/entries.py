@@ -34,7 +34,7 @@ def absolute(model: type[BaseModel], data: Any, folder: Path) -> Any:
 
 def kind_of(document: Document, what: str, kinds: Mapping[str, type[Any]], data: Any, path: Place) -> type[Any] | None:
     """The class that an entry's `uses` means, or None with the mistake added."""
-    key, node = document.find(path)
+    _, node = document.find(path)
     names = ", ".join(sorted(kinds))
     example = next(iter(sorted(kinds)))
     if not isinstance(data, dict):
@@ -54,7 +54,7 @@ def kind_of(document: Document, what: str, kinds: Mapping[str, type[Any]], data:
         return found
     value = document.find((*path, "uses"))[1]
     hint = did_you_mean(str(uses), list(kinds)) if isinstance(uses, str) else ""
-    document.add(value.span, f"there is no {what.split()[-1]} `{uses}`; there are: {names}", hint)
+    document.add(value.span, f"there is no {what.rsplit(maxsplit=1)[-1]} `{uses}`; there are: {names}", hint)
     return None
 
 
@@ -64,9 +64,9 @@ def read_steps(document: Document, kinds: Mapping[str, type[Step]], data: Any, f
     for place, entry in enumerate(_entries(document, "steps", data)):
         path: Place = ("steps", place)
         kind = kind_of(document, "a step", kinds, entry, path)
-        entry = absolute(kind, entry, folder) if kind is not None else entry
-        step = validated(kind, entry, document, path) if kind is not None else None
-        placed.append(PlacedStep(path, entry, kind, step))
+        settings = absolute(kind, entry, folder) if kind is not None else entry
+        step = validated(kind, settings, document, path) if kind is not None else None
+        placed.append(PlacedStep(path, settings, kind, step))
     return _named(document, placed)
 
 
