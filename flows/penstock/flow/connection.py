@@ -41,6 +41,8 @@ def connect_prefect(api: Api, kind: Kind) -> Connection:
     the command line shows its own progress; the handler that sends logs to the API stays as it is.
     """
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    # What Prefect's background workers say of themselves does not go through that handler.
+    os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
     if kind == "configured":
         return Connection(api, kind, ui_url(api.url))
     os.environ["PREFECT_API_URL"] = os.environ[_OWN] = api.url

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import penstock
 from penstock.flow.rest import Api, ServerUnavailable, call
@@ -116,6 +117,22 @@ def hold(folder: ServerFolder, idle: float, *, port: int = 0, is_asked: bool = F
             record, is_ours = _spawn(folder, port), True
         undo.pop_all()
         return Hold(folder, record, is_ours, idle, client)
+
+
+def revive(url: str) -> bool:
+    """Start the embedded server again at the address that it had, if its process is gone; True if that was done.
+
+    Its database is on disk, and Prefect's clients try for a minute: a run goes on as if nothing had been.
+
+    Raises:
+        ServerUnavailable: somebody else has its port now.
+    """
+    folder = ServerFolder.of_user()
+    with folder.deciding():
+        if folder.has_server():
+            return False
+        _spawn(folder, urlsplit(url).port or 0)
+        return True
 
 
 def answers(record: ServerRecord) -> bool:

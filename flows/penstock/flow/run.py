@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import logging
 import os
 import sys
 import threading
@@ -26,7 +27,8 @@ from penstock.errors import Interrupted, RunStopped
 from penstock.flow.compile import build_flow
 from penstock.flow.connection import Connection
 from penstock.flow.contract import RunSession
-from penstock.flow.draining import drain
+from penstock.flow.draining import abandon, drain
+from penstock.flow.embedded import revive
 from penstock.flow.ending import EndState, end_state
 from penstock.flow.flow_runs import create_flow_run, mark_crashed, set_state, wait_until_recorded
 from penstock.flow.rest import ServerUnavailable
@@ -39,7 +41,8 @@ _TICK = 0.1
 # From the wish to stop to the last task's end; the command promises to end within five seconds.
 STOP_GRACE = 4.0
 # For Prefect to write the end state after the body has ended, while its API does not answer.
-_LOST_API = 10.0
+_LOST_API = 15.0
+_MOST_REVIVALS = 5
 
 Leave = Callable[[str], NoReturn]
 
@@ -90,7 +93,11 @@ def execute(
     execution = _Execution(session, connection)
     execution.announce()
     thread = _FlowThread(execution)
-    with watching(session.control, connection.api, execution.flow_run_id) as watch:
+    if leave is not None:
+        # Prefect's log handler writes to standard error when its API is away, in the middle of the progress display.
+        logging.raiseExceptions = False
+    revive_server = execution.revive if connection.kind == "embedded" else None
+    with watching(session.control, connection.api, execution.flow_run_id, revive=revive_server) as watch:
         thread.start()
         _see_through(execution, thread, watch, on_tick, leave)
     return _outcome(execution, thread)
@@ -116,6 +123,7 @@ class _Execution:
         self.defect: BaseException | None = None
         self.has_walked = threading.Event()
         self._created: dict[str, Any] = {}
+        self._revivals = 0
 
     def announce(self) -> None:
         """Make the flow run in Prefect and write its id into the run record."""
@@ -148,6 +156,12 @@ class _Execution:
         if not isinstance(state, State):
             raise TypeError(f"Prefect returned {type(state).__name__} for a state")
         return state
+
+    def revive(self) -> None:
+        """Start the embedded server again if its process is gone; a few times, since something must be killing it."""
+        if self._revivals < _MOST_REVIVALS:
+            with contextlib.suppress(ServerUnavailable):
+                self._revivals += revive(self.connection.url)
 
     def _flow(self) -> Flow[..., Any]:
         return build_flow(
@@ -213,7 +227,7 @@ def _see_through(
         now = time.monotonic()
         if execution.has_walked.is_set():
             walked = walked or now
-            if execution.ended and watch.unanswered_since and now - walked > _LOST_API:
+            if execution.ended and watch.unanswered_since and (watch.signals or now - walked > _LOST_API):
                 return
         elif leave and isinstance(control.stopped, Interrupted):
             interrupted = interrupted or now
@@ -263,6 +277,7 @@ def _raise_or_warn(execution: _Execution, thread: _FlowThread) -> str:
         if thread.state is not None:
             thread.state.result(raise_on_failure=True)
         return ""
+    abandon()
     return (
         f"the Prefect API at {execution.connection.url} stopped answering, so its record of this run is incomplete; "
         "the run itself is complete"

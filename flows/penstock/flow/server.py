@@ -11,6 +11,7 @@ server that an earlier run left, a new one. ::
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Boot:
         return isinstance(self.target, Hold) and self.target.is_ours
 
     def wait(self, limit: float = START_LIMIT, while_waiting: Callable[[], None] = nothing) -> Connection:
-        """Block until the API answers, and put its address in the environment for Prefect.
+        """Block until the API answers, with its address in the environment and, while it starts, import Prefect.
 
         Args:
             limit: seconds after which the server counts as failed.
@@ -52,6 +53,10 @@ class Boot:
             ServerUnavailable: the server ended or did not answer in time; with the end of its log.
         """
         if isinstance(self.target, Hold):
+            if self.is_starting:
+                # The address is known before the server answers: Prefect's import takes as long as half its start.
+                connect_prefect(Api(self.target.record.url), "embedded")
+                importlib.import_module("penstock.flow.run")
             return connect_prefect(self.target.wait(limit, while_waiting), "embedded")
         return connect_prefect(self.target, "configured")
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from penstock.engine.control import RunControl
 from penstock.errors import Interrupted
-from penstock.flow.rest import Api, ServerUnavailable, call
+from penstock.flow.rest import Api, ServerRefused, ServerUnavailable, call
 
 _LOOK = 0.1
 POLL_SECONDS = 2.0
@@ -34,11 +34,12 @@ class StopWatch(threading.Thread):
         unanswered_since: `time.monotonic` since when the API does not answer; None while it does.
     """
 
-    def __init__(self, control: RunControl, api: Api, flow_run_id: str) -> None:
+    def __init__(self, control: RunControl, api: Api, flow_run_id: str, revive: Callable[[], None] | None) -> None:
         super().__init__(name="stop-watch", daemon=True)
         self._control = control
         self._api = api
         self._path = f"/flow_runs/{flow_run_id}"
+        self._revive = revive
         self._over = threading.Event()
         self.signals: list[int] = []
         self.unanswered_since: float | None = None
@@ -66,8 +67,14 @@ class StopWatch(threading.Thread):
     def _ask(self) -> None:
         try:
             found = call(self._api, "GET", self._path, timeout=5).body
+        except ServerRefused:
+            # It lives, and is busy or has lost the run: neither ends a run.
+            self.unanswered_since = None
+            return
         except ServerUnavailable:
             self.unanswered_since = self.unanswered_since or time.monotonic()
+            if self._revive is not None:
+                self._revive()
             return
         self.unanswered_since = None
         if isinstance(found, dict) and found.get("state_type") in _ENDED_BY_OTHERS:
@@ -75,13 +82,17 @@ class StopWatch(threading.Thread):
 
 
 @contextmanager
-def watching(control: RunControl, api: Api, flow_run_id: str) -> Iterator[StopWatch]:
+def watching(
+    control: RunControl, api: Api, flow_run_id: str, *, revive: Callable[[], None] | None = None
+) -> Iterator[StopWatch]:
     """Watch for reasons to stop; signals only in the main thread, whose handlers are put back at the end.
+
+    `revive` is called in the thread of the watch each time the API did not answer.
 
     A signal that is ignored (``nohup``) stays ignored. Prefect's engine puts a SIGTERM handler of its own in place,
     which raises in the middle of the flow: within this context it is out of the way.
     """
-    watch = StopWatch(control, api, flow_run_id)
+    watch = StopWatch(control, api, flow_run_id, revive)
     kept: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
         kept = {number: signal.getsignal(number) for number in _SIGNALS}

@@ -1,0 +1,76 @@
+"""One embedded server for all tests here, in a folder of their own; Prefect sends nothing anywhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+# Prefect reads its settings at import, which a test module may do while it is collected.
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ.setdefault("PREFECT_HOME", tempfile.mkdtemp(prefix="penstock-tests-prefect-"))
+os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+for _name in (
+    "PREFECT_API_URL",
+    "PREFECT_PROFILE",
+    "PREFECT_PROFILES_PATH",
+    "PENSTOCK_SERVER_IDLE",
+    "PENSTOCK_SERVER_KEEP",
+):
+    os.environ.pop(_name, None)
+
+from penstock.flow import embedded, server
+from penstock.flow.connection import Connection, forget_own
+from stand_in import Recorder, StandIn, StandInPlan, Work, chain, pipeline_file
+
+
+@pytest.fixture(scope="session")
+def server_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def connection(server_home: Path) -> Iterator[Connection]:
+    """The shared embedded server, up."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PENSTOCK_HOME", str(server_home))
+        boot = server.begin(keep=False)
+        found = boot.wait()
+        yield found
+        boot.release()
+        embedded.stop()
+        forget_own()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder of the test's own, and nothing configured."""
+    monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect-home"))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[StandIn, Recorder]]:
+    """Makes a session without data, and what records the calls of its tasks."""
+    from penstock.spec.load import load
+
+    def make(
+        work: Work, *, partitions: int = 4, segments: tuple[str, ...] = ("embed", "copy"), **more: object
+    ) -> tuple[StandIn, Recorder]:
+        recorder = Recorder(work)
+        module = ModuleType("penstock.execute.segment")
+        module.run_segment = recorder  # type: ignore[attr-defined]  # the one name that the task imports
+        monkeypatch.setitem(sys.modules, "penstock.execute.segment", module)
+        loaded = load(pipeline_file(tmp_path, **more))
+        plan = StandInPlan(chain(partitions, segments), str(loaded.file))
+        return StandIn(loaded, plan, tmp_path / "plan.json"), recorder  # type: ignore[arg-type]  # stands in for Plan
+
+    return make

@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import signal
+import os
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from penstock.errors import AccountError, BudgetSpent, Interrupted
+from penstock.flow.connection import Connection
+from penstock.flow.rest import call
+
+pytestmark = pytest.mark.prefect
+
+
+def run(session: Any, connection: Connection, **more: Any) -> Any:
+    from penstock.flow.run import execute
+
+    return execute(session, connection, **more)
+
+
+def flow_run(connection: Connection, session: Any) -> dict[str, Any]:
+    return call(connection.api, "GET", f"/flow_runs/{session.flow_run_id}").body
+
+
+def task_runs(connection: Connection, session: Any) -> list[dict[str, Any]]:
+    wanted = {"flow_runs": {"id": {"any_": [session.flow_run_id]}}}
+    return call(connection.api, "POST", "/task_runs/filter", wanted).body
+
+
+def test_a_run_ends_completed_and_prefect_knows_each_of_its_tasks(stand_in, connection):
+    session, recorder = stand_in(lambda segment, partition: {"rows": 1}, params={"since": "2026-01-01"})
+    outcome = run(session, connection)
+    assert (outcome.state, outcome.stopped, outcome.warning) == ("Completed", None, "")
+    assert session.finished == 1
+    assert sorted(recorder.calls) == sorted((task.segment, task.partition) for task in session.plan.tasks)
+    seen = flow_run(connection, session)
+    assert (seen["state_name"], seen["name"]) == ("Completed", session.run_id)
+    assert seen["parameters"] == {"since": "2026-01-01"}
+    assert seen["labels"]["penstock.run"] == session.run_id
+    tasks = task_runs(connection, session)
+    assert {task["name"] for task in tasks} == {f"{name}[{index}]" for name in ("embed", "copy") for index in range(4)}
+    assert {task["state_type"] for task in tasks} == {"COMPLETED"}
+    assert {task["run_count"] for task in tasks} == {1}
+    assert not any(task["tags"] for task in tasks)
+
+
+def test_the_graph_in_prefect_has_an_edge_from_each_part_to_the_one_made_of_it(stand_in, connection):
+    session, _ = stand_in(lambda segment, partition: None, partitions=2)
+    run(session, connection)
+    tasks = {task["name"]: task for task in task_runs(connection, session)}
+    edges = tasks["copy[1]"]["task_inputs"]["wait_for"]
+    assert [edge["id"] for edge in edges] == [tasks["embed[1]"]["id"]]
+
+
+def test_no_task_starts_before_those_it_reads_have_ended(stand_in, connection):
+    session, recorder = stand_in(lambda segment, partition: time.sleep(0.01), partitions=6, segments=("a", "b", "c"))
+    run(session, connection)
+    for task in session.plan.tasks:
+        for before in task.after:
+            assert recorder.ended[before] <= recorder.began[task.segment, task.partition]
+
+
+def test_one_partition_goes_on_while_another_is_still_in_the_first_segment(stand_in, connection):
+    slow = threading.Event()
+
+    def work(segment: str, partition: int) -> None:
+        if (segment, partition) == ("embed", 0):
+            assert slow.wait(20)
+        if segment == "copy":
+            slow.set()
+
+    session, recorder = stand_in(work)
+    assert run(session, connection).state == "Completed"
+    assert min(recorder.ended[key] for key in recorder.ended if key[0] == "copy") < recorder.ended["embed", 0]
+
+
+def test_at_most_twice_as_many_tasks_as_workers_are_submitted(stand_in, connection, monkeypatch):
+    from penstock.flow import walk
+
+    open_now: set[Any] = set()
+    most = 0
+    submit = walk._Submission.__call__
+
+    def counted(self: Any, task: Any) -> Any:
+        nonlocal most
+        key = (task.segment, task.partition)
+        open_now.add(key)
+        most = max(most, len(open_now))
+        return submit(self, task)
+
+    monkeypatch.setattr(walk._Submission, "__call__", counted)
+    session, _ = stand_in(lambda segment, partition: open_now.discard((segment, partition)), partitions=20)
+    run(session, connection)
+    assert 2 < most <= 2 * session.workers
+
+
+def test_tasks_work_in_as_many_threads_as_the_session_has_workers(stand_in, connection):
+    threads: set[int] = set()
+    session, _ = stand_in(
+        lambda segment, partition: (threads.add(threading.get_ident()), time.sleep(0.02)) and None, partitions=12
+    )
+    run(session, connection)
+    assert len(threads) == session.workers
+
+
+def test_ctrl_c_ends_the_run_within_five_seconds_as_cancelled(stand_in, connection):
+    session, recorder = stand_in(lambda segment, partition: wait_for_stop(session), partitions=10)
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    began = time.monotonic()
+    outcome = run(session, connection)
+    assert time.monotonic() - began < 6
+    assert outcome.state == "Cancelled"
+    assert isinstance(outcome.stopped, Interrupted)
+    assert "Ctrl-C" in outcome.message
+    assert session.finished == 0
+    assert len(recorder.calls) <= 2 * session.workers
+    assert flow_run(connection, session)["state_type"] == "CANCELLED"
+    assert {task["state_type"] for task in task_runs(connection, session)} == {"CANCELLED"}
+
+
+def test_the_signal_handlers_of_before_are_put_back(stand_in, connection):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    session, _ = stand_in(lambda segment, partition: None)
+    run(session, connection)
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def wait_for_stop(session: Any) -> None:
+    for _ in range(600):
+        session.control.check()
+        time.sleep(0.05)
+
+
+def test_cancelling_in_prefect_ends_the_run_as_cancelled(stand_in, connection):
+    def work(segment: str, partition: int) -> None:
+        if partition == 0:
+            state = {"type": "CANCELLING", "name": "Cancelling"}
+            call(connection.api, "POST", f"/flow_runs/{session.flow_run_id}/set_state", {"state": state})
+        wait_for_stop(session)
+
+    session, _ = stand_in(work)
+    began = time.monotonic()
+    outcome = run(session, connection)
+    assert time.monotonic() - began < 6
+    assert outcome.state == "Cancelled"
+    assert "cancelled in Prefect" in outcome.message
+    assert flow_run(connection, session)["state_type"] == "CANCELLED"
+
+
+def test_a_spent_budget_ends_the_run_as_failed_and_says_that_it_can_be_resumed(stand_in, connection):
+    def work(segment: str, partition: int) -> None:
+        session.control.request_stop(BudgetSpent("the budget of $1 is used up"))
+        session.control.check()
+
+    session, recorder = stand_in(work, partitions=10)
+    outcome = run(session, connection)
+    assert outcome.state == "Failed"
+    assert isinstance(outcome.stopped, BudgetSpent)
+    assert f"penstock resume {session.run_id}" in outcome.message
+    assert session.finished == 0
+    assert len(recorder.calls) <= 2 * session.workers
+    assert flow_run(connection, session)["state"]["message"] == outcome.message
+
+
+def test_a_stop_that_only_the_task_knows_of_reaches_the_whole_run(stand_in, connection):
+    """As it is with workers elsewhere, whose stop flag is not this process's."""
+
+    def work(segment: str, partition: int) -> None:
+        raise BudgetSpent("the budget is used up")
+
+    session, _ = stand_in(work, partitions=10)
+    assert isinstance(run(session, connection).stopped, BudgetSpent)
+
+
+def test_a_defect_ends_the_run_with_its_own_exception_after_one_attempt(stand_in, connection):
+    def work(segment: str, partition: int) -> None:
+        raise ZeroDivisionError("no rows and sk-secretsecretsecret")
+
+    session, recorder = stand_in(work, partitions=10)
+    with pytest.raises(ZeroDivisionError):
+        run(session, connection)
+    assert len(recorder.calls) == len(set(recorder.calls)) <= 2 * session.workers
+    seen = flow_run(connection, session)
+    assert seen["state_type"] == "FAILED"
+    assert "ZeroDivisionError" in seen["state"]["message"]
+    assert "secretsecret" not in seen["state"]["message"]
+
+
+def test_a_task_whose_worker_broke_down_is_tried_once_more(stand_in, connection):
+    broken = {("embed", 1)}
+
+    def work(segment: str, partition: int) -> None:
+        if (segment, partition) in broken:
+            broken.discard((segment, partition))
+            raise ConnectionResetError("the worker went away")
+
+    session, recorder = stand_in(work)
+    assert run(session, connection).state == "Completed"
+    assert recorder.calls.count(("embed", 1)) == 2
+
+
+def test_an_account_that_does_not_add_up_is_raised_and_the_flow_run_is_failed(stand_in, connection, monkeypatch):
+    def finish(self: Any) -> None:
+        raise AccountError("10 rows came in and 9 went out")
+
+    session, _ = stand_in(lambda segment, partition: None)
+    monkeypatch.setattr(type(session), "finish", finish)
+    with pytest.raises(AccountError, match="10 rows came in"):
+        run(session, connection)
+    assert flow_run(connection, session)["state_type"] == "FAILED"
+
+
+def test_the_run_record_names_the_flow_run_before_the_first_task(stand_in, connection):
+    known: list[str] = []
+    session, _ = stand_in(lambda segment, partition: known.append(session.flow_run_id) and None)
+    run(session, connection)
+    assert set(known) == {session.flow_run_id} != {""}
+
+
+def test_flow_runs_of_dead_processes_are_marked_as_crashed_by_the_next_run(stand_in, connection):
+    from penstock.flow.flow_runs import create_flow_run
+
+    dead = create_flow_run(connection.api, "stand-in", name="dead", parameters={}, tags=[], labels={})["id"]
+    call(connection.api, "POST", f"/flow_runs/{dead}/set_state", {"state": {"type": "RUNNING"}})
+    session, _ = stand_in(lambda segment, partition: None)
+    session.crashed = [SimpleNamespace(flow_run_id=dead), SimpleNamespace(flow_run_id=None)]
+    run(session, connection)
+    assert call(connection.api, "GET", f"/flow_runs/{dead}").body["state_type"] == "CRASHED"
+
+
+def test_progress_is_told_in_the_calling_thread(stand_in, connection):
+    threads: set[int] = set()
+    session, _ = stand_in(lambda segment, partition: time.sleep(0.2), partitions=2)
+    run(session, connection, on_tick=lambda: threads.add(threading.get_ident()))
+    assert threads == {threading.get_ident()}
+
+
+def test_a_plan_without_tasks_is_finished_at_once(stand_in, connection):
+    session, recorder = stand_in(lambda segment, partition: None, partitions=0)
+    assert run(session, connection).state == "Completed"
+    assert (recorder.calls, session.finished) == ([], 1)
+
+
+def test_tasks_that_do_not_stop_are_left_behind_when_the_process_may_end(stand_in, connection):
+    release = threading.Event()
+    said: list[str] = []
+
+    class Left(BaseException):
+        pass
+
+    def leave(message: str) -> Any:
+        said.append(message)
+        raise Left
+
+    session, _ = stand_in(lambda segment, partition: release.wait(30) and None, partitions=2)
+    threading.Timer(0.5, session.control.request_stop, (Interrupted("the run was interrupted by Ctrl-C"),)).start()
+    began = time.monotonic()
+    with pytest.raises(Left):
+        run(session, connection, leave=leave)
+    assert time.monotonic() - began < 6
+    assert flow_run(connection, session)["state_type"] == "CANCELLED"
+    assert "penstock resume" in said[0]
+    release.set()
+    for thread in threading.enumerate():
+        if thread.name == "flow":
+            thread.join(10)
