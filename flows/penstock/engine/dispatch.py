@@ -21,6 +21,7 @@ from penstock.engine.control import RunControl
 from penstock.engine.group import Group
 from penstock.engine.judge import Action, Circumstances, judge
 from penstock.engine.pack import Pack, added
+from penstock.engine.room import Room
 from penstock.errors import RunStopped
 from penstock.items import Delivered, Failed
 
@@ -48,15 +49,29 @@ class Dispatch:
     Args:
         at: the circumstances of the job's requests; items and attempts are filled in for each.
         most_workers: requests in flight at most, below the group's own limit.
+        room: what answers may take in memory until `stored` is called for them.
+        answer_bytes: about what one item's answer takes.
     """
 
-    def __init__(self, caller: Caller, group: Group, control: RunControl, at: Circumstances, most_workers: int) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        group: Group,
+        control: RunControl,
+        at: Circumstances,
+        *,
+        most_workers: int,
+        room: Room,
+        answer_bytes: int = 0,
+    ) -> None:
         self.outbox: Outbox = SimpleQueue()
         self._caller = caller
         self._group = group
         self._control = control
         self._at = at
         self._most_workers = most_workers
+        self._room = room
+        self._answer_bytes = answer_bytes
         self._loop = asyncio.get_running_loop()
         self._ready: deque[Pack] = deque()
         self._delayed: list[tuple[float, int, Pack]] = []
@@ -83,6 +98,10 @@ class Dispatch:
             self._ready.extend(packs)
             self._staff()
         self._end_if_done()
+
+    def stored(self, items: int) -> None:
+        """The answers of so many items are with the sink; what they took in memory is free."""
+        self._room.leave(items * self._answer_bytes)
 
     def stop(self) -> None:
         """Admit nothing more; requests under way may come home for a moment, then they are cancelled."""
@@ -120,16 +139,24 @@ class Dispatch:
         assert task is not None  # noqa: S101  # this coroutine is only ever a task's
         while (pack := await self._next(task)) is not None:
             self._before_sending.add(task)
-            reservation = await self._reserve(pack)
+            await self._room.enter(len(pack.items) * self._answer_bytes)
             try:
-                admission = await self._group.gate.enter(pack.tokens)
-            except asyncio.CancelledError:
-                self._control.release(reservation)
+                await self._send(task, pack)
+            except BaseException:
+                self.stored(len(pack.items))
                 raise
-            self._before_sending.discard(task)
-            self._staff()
-            attempted = await self._caller.attempt(task, pack, admission, reservation)
-            self._settle(pack, attempted)
+
+    async def _send(self, task: asyncio.Task[None], pack: Pack) -> None:
+        reservation = await self._reserve(pack)
+        try:
+            admission = await self._group.gate.enter(pack.tokens)
+        except asyncio.CancelledError:
+            self._control.release(reservation)
+            raise
+        self._before_sending.discard(task)
+        self._staff()
+        # Not kept in a variable: a worker that waits for its next pack must not hold its last answer.
+        self._settle(pack, await self._caller.attempt(task, pack, admission, reservation))
 
     async def _next(self, task: asyncio.Task[None]) -> Pack | None:
         while not (self._stopping or self._ended):
@@ -170,6 +197,7 @@ class Dispatch:
             self.outbox.put(Delivered(pack.items, attempted.answer, pack.attempts, request_id, usd))
             self._outstanding -= 1
         else:
+            self.stored(len(pack.items))
             self._judge(pack, attempted)
         self._end_if_done()
 

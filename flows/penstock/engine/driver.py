@@ -110,6 +110,13 @@ class Driver:
 
     def _deliver(self, outcome: Delivered | Failed) -> None:
         self._items_settled += len(outcome.items) if isinstance(outcome, Delivered) else 1
+        try:
+            self._sunk(outcome)
+        finally:
+            if isinstance(outcome, Delivered):
+                self._call(self._dispatch.stored, len(outcome.items))
+
+    def _sunk(self, outcome: Delivered | Failed) -> None:
         if not self._sink_works:
             return
         self._sink_works = False

@@ -25,6 +25,7 @@ from penstock.engine.judge import Circumstances
 from penstock.engine.pack import Pack
 from penstock.engine.packing import packs
 from penstock.engine.portal import Portal, portal
+from penstock.engine.room import Room
 from penstock.items import Item, Sink, Work
 
 
@@ -60,6 +61,7 @@ class Engine:
         self._lock = threading.Lock()
         self._clients: dict[tuple[object, ...], ApiClient] = {}
         self._groups: dict[GroupKey, Group] = {}
+        self._room = Room()
         portal.at_close(self._close)
 
     def run(self, job: Job) -> None:
@@ -75,7 +77,7 @@ class Engine:
         with self._lock:
             client = self._client(job.provider)
             group = self._group(job.provider, job.work.model)
-        dispatch = self._portal.run(_opened(job, client, group))
+        dispatch = self._portal.run(_opened(job, client, group, self._room))
         requests = (Pack.of(items) for items in packs(job.items, job.work.packing, max_tokens=_most_tokens(group)))
         concurrency = group.limiter.concurrency
         most = _most_workers(job, group)
@@ -116,10 +118,18 @@ class Engine:
             await client.aclose()
 
 
-async def _opened(job: Job, client: ApiClient, group: Group) -> Dispatch:
+async def _opened(job: Job, client: ApiClient, group: Group, room: Room) -> Dispatch:
     caller = Caller(job.work, client, group, job.control, job.provider)
     at = Circumstances(job.provider, job.work.endpoint, job.work.model, stop_after=job.control.stop_after)
-    return Dispatch(caller, group, job.control, at, _most_workers(job, group))
+    return Dispatch(
+        caller,
+        group,
+        job.control,
+        at,
+        most_workers=_most_workers(job, group),
+        room=room,
+        answer_bytes=job.work.packing.answer_bytes,
+    )
 
 
 def _most_workers(job: Job, group: Group) -> int:

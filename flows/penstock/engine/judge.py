@@ -87,8 +87,8 @@ def judge(error: ApiError, at: Circumstances) -> Verdict:
     if reason := _stops(error, at):
         return Verdict(Action.STOP, reason=reason)
     if isinstance(error, RateLimited) and error.worth_retrying:
-        # Others may succeed all the while; then nothing else would ever end this.
-        return Verdict(Action.FAIL if at.refused_for > at.stop_after else Action.PAUSE)
+        # While others succeed nothing else would ever end this; when none do, the run stops long before.
+        return Verdict(Action.FAIL if at.refused_for > 2 * at.stop_after else Action.PAUSE)
     if error.worth_retrying:
         wait = retrying(at.provider.retry).next_wait(at.attempts, error.retry_after)
         if wait is not None:

@@ -1,0 +1,68 @@
+"""Dollars: exact where known, None where not, never 0 for what is unknown."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from penstock.engine.prices import price, table_version, usd_of
+from penstock.items import Usage
+
+MILLION = Usage(None, 1_000_000, 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("model", "usage", "usd"),
+    [
+        ("text-embedding-3-small", Usage(None, 1_000_000), 0.02),
+        ("gpt-4o-mini", MILLION, 0.75),
+        ("gpt-4o-mini-2024-07-18", MILLION, 0.75),
+        ("ft:gpt-4o-mini-2024-07-18:org::abc", MILLION, 1.5),
+        ("gpt-4o-mini", Usage(None, 1_000_000, 0, 500_000), 0.1125),
+        ("omni-moderation-latest", MILLION, 0.0),
+    ],
+)
+def test_known_prices(model, usage, usd):
+    assert price(model, usage) == pytest.approx(usd)
+
+
+@pytest.mark.parametrize("model", ["llama3", "", "dall-e-3", "whisper-1", "tts-1", "gpt-99"])
+def test_what_is_unknown_or_not_paid_by_tokens_is_none(model):
+    assert price(model, MILLION) is None
+
+
+def test_the_batch_api_costs_half_where_the_table_has_no_price_for_it():
+    assert price("gpt-4o-mini", MILLION, batch=True) == pytest.approx(0.375)
+    assert price("text-embedding-3-small", Usage(None, 1_000_000), batch=True) == pytest.approx(0.01)
+
+
+def test_own_prices_go_before_the_table():
+    own = {"llama3": {"input": 1.0, "output": 2.0, "cached": 0.5}, "gpt-4o-mini": {"input": 9.0}}
+    assert price("llama3", Usage(None, 1_000_000, 500_000, 200_000), overrides=own) == pytest.approx(0.8 + 0.1 + 1.0)
+    assert price("gpt-4o-mini", MILLION, overrides=own) == pytest.approx(9.0)
+    assert price("llama3", MILLION, overrides=own, batch=True) == pytest.approx(1.5)
+
+
+def test_a_response_is_priced_as_answered_else_as_asked():
+    assert usd_of(Usage("gpt-4o-2024-08-06", 1_000_000), "gpt-4o-mini") == pytest.approx(2.5)
+    assert usd_of(Usage("strange-name", 1_000_000), "gpt-4o-mini") == pytest.approx(0.15)
+    assert usd_of(Usage("strange-name", 1_000_000), "also-strange") is None
+    assert usd_of(Usage("gpt-4o-2024-08-06", 1_000_000), "mine", {"mine": {"input": 4.0}}) == pytest.approx(4.0)
+
+
+def test_a_response_that_counts_no_tokens_is_unknown_unless_all_is_free():
+    assert usd_of(Usage("text-embedding-3-small"), "text-embedding-3-small") is None
+    assert usd_of(Usage("omni-moderation-latest"), "omni-moderation-latest") == 0.0
+
+
+def test_the_table_is_named():
+    assert table_version().startswith("genai-prices 0.")
+
+
+def test_importing_costs_nothing_before_the_first_price():
+    late = ("genai_prices", "splintr", "httpx", "pyreqwest", "tenacity")
+    code = f"import sys, penstock.engine; print([name for name in {late} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
