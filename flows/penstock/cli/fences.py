@@ -46,4 +46,4 @@ def _closes(line: str, mark: str) -> bool:
 
 
 def _moved(line: str, indent: int) -> str:
-    return line[indent:] if line[:indent].isspace() else line.lstrip(" ")
+    return line[indent:] if not line[:indent].strip(" ") else line.lstrip(" ")
