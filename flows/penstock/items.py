@@ -53,11 +53,15 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How many items fit in one request. A limit of None is no limit."""
+    """How many items fit in one request. A limit of None is no limit.
+
+    `answer_bytes` is about what one item's answer takes on the wire: with it the engine bounds its memory.
+    """
 
     max_items: int = 1
     max_item_tokens: int | None = None
     max_request_tokens: int | None = None
+    answer_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

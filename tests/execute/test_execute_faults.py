@@ -91,9 +91,8 @@ def test_an_answer_that_no_retry_can_mend_stops_the_run_and_a_resume_completes_i
     bench.texts(TEXTS)
     bench.pipeline(STEP, provider=PATIENT)
     bench.server.change(faults=[f"{fault}:100%"])
-    with bench.open() as session:
-        with pytest.raises(RunStopped) as stopped:
-            run_inline(session)
+    with bench.open() as session, pytest.raises(RunStopped) as stopped:
+        run_inline(session)
     assert session.record.reason == reason
     assert words in str(stopped.value)
     assert bench.server.key not in session.record.model_dump_json()
@@ -111,18 +110,16 @@ def test_too_many_failures_stop_the_run_before_the_money_is_gone(bench: Bench) -
         provider="limits: {concurrency: 2}\n",
     )
     bench.server.change(poison=["POISON"])
-    with bench.open(workers=1) as session:
-        with pytest.raises(TooManyFailures, match="stop_above"):
-            run_inline(session)
+    with bench.open(workers=1) as session, pytest.raises(TooManyFailures, match="stop_above"):
+        run_inline(session)
     assert session.record.status.value == "stopped"
 
 
 def test_a_budget_of_tokens_stops_in_time_keeps_what_was_paid_and_goes_on_with_more(bench: Bench) -> None:
     bench.texts(TEXTS)
     bench.pipeline(STEP, provider="limits: {concurrency: 1}\n", more="budget: {tokens: 400}\n")
-    with bench.open() as session:
-        with pytest.raises(BudgetSpent, match="budget"):
-            run_inline(session)
+    with bench.open() as session, pytest.raises(BudgetSpent, match="budget"):
+        run_inline(session)
     spent = bench.server.stats()["tokens"]
     assert 300 <= spent <= 400
     bench.pipeline(STEP, provider="limits: {concurrency: 1}\n", more="budget: {tokens: 1M}\n")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from penstock.flow.server import Boot
 
 _QUIET = typer.Option(False, "--quiet", "-q", help="No progress, only the account at the end.")
-_WORKERS = typer.Option(4, "--workers", min=1, max=64, help="Partitions in work at a time.")
+_WORKERS = typer.Option(3, "--workers", min=1, max=64, help="Partitions in work at a time.")
 
 
 def register(app: typer.Typer) -> None:
@@ -126,6 +126,9 @@ def _again(run_id: str | None, state: str | None, workers: int) -> tuple[Request
 
 
 def _carry_out(request: Request, *, quiet: bool, as_json: bool) -> None:
+    from penstock.memory import give_back_memory
+
+    give_back_memory()
     from penstock.execute.session import open_session
 
     session = open_session(request)

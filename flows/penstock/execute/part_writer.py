@@ -71,7 +71,7 @@ class Answers:
 
 
 def rows_per_group(schema: pa.Schema) -> int:
-    """Rows in a row group: 16 MB of vectors, or 50,000."""
+    """Rows in a row group: 8 MB of vectors, or 50,000."""
     import pyarrow as pa
 
     widths: list[int] = [4 * field.type.list_size for field in schema if pa.types.is_fixed_size_list(field.type)]

@@ -30,7 +30,7 @@ from penstock.spec import Loaded, Spec, load
 from penstock.spec.provider import SANDBOX_KEY, SandboxSettings
 from penstock.tables.state import State
 
-WORKERS = 4
+WORKERS = 3
 """Partitions in work at a time: enough to keep requests in flight while one partition ends and the next begins."""
 
 

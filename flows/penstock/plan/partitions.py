@@ -8,7 +8,7 @@ from dataclasses import replace
 from penstock.sources import Slice
 from penstock.steps import ApiStep, Embed, Step
 
-_VECTOR_BYTES = 96 << 20
+_VECTOR_BYTES = 48 << 20
 _ANSWER_ROWS = 5_000
 _TABLE_ROWS = 100_000
 _FEWEST, _MOST = 1_000, 50_000
@@ -17,7 +17,7 @@ _FEWEST, _MOST = 1_000, 50_000
 def partition_rows(steps: Sequence[Step], chosen: int | None) -> int:
     """Rows per partition: the pipeline's choice, or what fits its widest step.
 
-    A partition's vectors stay under 96 MB; a partition of other API steps has 5,000 rows, so that Prefect sees a
+    A partition's vectors stay under 48 MB; a partition of other API steps has 5,000 rows, so that Prefect sees a
     few hundred tasks for a million rows.
     """
     if chosen is not None:

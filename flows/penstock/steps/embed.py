@@ -20,6 +20,9 @@ SIZES = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-e
 """Length of the vectors of models that say so in their documentation, when `dimensions` is not given."""
 
 
+_LARGE = 3072
+
+
 class Embed(ApiStep):
     """Packs many texts into a request, asks for base64, and moves the bytes into a column of vectors."""
 
@@ -55,7 +58,7 @@ class Embed(ApiStep):
         examples=["embedding"],
     )
     batch_size: int = Field(
-        default=256,
+        default=128,
         ge=1,
         le=2048,
         description="Texts per request at most. The API's own limit is 2,048 texts and 300,000 tokens.",
@@ -76,7 +79,12 @@ class Embed(ApiStep):
     @property
     def packing(self) -> Packing:
         """The API's three limits (API reference and the service's own error texts)."""
-        return Packing(max_items=self.batch_size, max_item_tokens=8192, max_request_tokens=300_000)
+        return Packing(
+            max_items=self.batch_size,
+            max_item_tokens=8192,
+            max_request_tokens=300_000,
+            answer_bytes=(self.size or _LARGE) * 16 // 3,
+        )
 
     def content(self) -> dict[str, Any]:
         """How texts are packed does not change a vector."""

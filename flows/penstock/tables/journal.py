@@ -25,7 +25,7 @@ _FRAME = struct.Struct("<IIQ")  # CRC-32, padding, length: 16 bytes, so that a b
 _ALIGN = 64
 SYNC_SECONDS = 1.0
 NUMBER = "number"
-_CACHED_FRAMES = 8
+_CACHED_FRAMES = 2
 
 
 @dataclass(slots=True)

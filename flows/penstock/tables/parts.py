@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 METADATA_KEY = b"penstock"
-ROW_GROUP_BYTES = 16 << 20
+ROW_GROUP_BYTES = 8 << 20
 
 
 @contextmanager
