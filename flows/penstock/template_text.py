@@ -127,7 +127,7 @@ def _check_word(environment: Environment, text: str, what: str, name: str, befor
         )
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f"did you mean `{near[0]}`?" if near else ""
-    raise ExpressionError(f"there is no {what} `{name}` in templates", offset=offset, width=width, hint=hint)
+    raise ExpressionError(f"the template uses an unknown {what} {name!r}", offset=offset, width=width, hint=hint)
 
 
 def _tag_words(node: nodes.Node) -> tuple[str, ...]:

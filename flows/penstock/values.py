@@ -7,63 +7,86 @@ pydantic fields, so that the loader, the JSON Schema and the reference page agre
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-_NUMBER = r"\d[\d_]*(?:\.\d+)?"
+_NUMBER = r"[0-9][0-9_]*(?:\.[0-9]+)?"
 _DURATION_PART = re.compile(rf"({_NUMBER})\s*(ms|s|m|h|d)", re.IGNORECASE)
+_DURATION = re.compile(rf"(?:{_NUMBER}\s*(?:ms|s|m|h|d)\s*)+", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(rf"({_NUMBER})\s*([kmgt]?i?b?)", re.IGNORECASE)
 _BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _COUNT = re.compile(rf"({_NUMBER})\s*([kmb]?)", re.IGNORECASE)
 _TIMES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
+_SHARE = re.compile(rf"({_NUMBER})\s*(%?)")
+_LONGEST_TEXT = 60
+_LONGEST_DURATION = 3650 * 86400.0
+_LARGEST = 10**18
 
 
 def parse_duration(value: object) -> float:
-    """Seconds: ``90`` and ``90s`` and ``1m30s`` are the same; ``200ms``, ``2h``, ``1d`` too."""
-    if _is_number(value):
-        return _not_negative(float(value))  # type: ignore[arg-type]  # narrowed by _is_number
-    if isinstance(value, str):
-        text = value.strip()
+    """Seconds: ``90`` and ``90s`` and ``1m30s`` are the same; ``200ms``, ``2h``, ``1d`` too.
+
+    Raises:
+        ValueError: it is none, or longer than ten years.
+    """
+    seconds: float | None = None
+    if (number := _number(value)) is not None:
+        seconds = number
+    elif (text := _text(value)) is not None:
         if re.fullmatch(_NUMBER, text):
-            return float(text.replace("_", ""))
-        if re.fullmatch(rf"(?:{_DURATION_PART.pattern}\s*)+", text, re.IGNORECASE):
+            seconds = _as_float(text)
+        elif _DURATION.fullmatch(text):
             parts = _DURATION_PART.findall(text)
-            return sum(float(number.replace("_", "")) * _SECONDS[unit.lower()] for number, unit in parts)
-    raise ValueError(f"{value!r} is not a duration; write it like 30s, 200ms, 15m, 1h30m or 2d")
+            seconds = sum(_as_float(amount) * _SECONDS[unit.lower()] for amount, unit in parts)
+    if seconds is None:
+        raise ValueError(f"{_shown(value)} is not a duration; write it like 30s, 200ms, 15m, 1h30m or 2d")
+    if seconds > _LONGEST_DURATION:
+        raise ValueError(f"{_shown(value)} is too long; a duration is at most ten years (3650d)")
+    return seconds
 
 
 def parse_size(value: object) -> int:
-    """Bytes: ``25MB`` is 25,000,000 and ``25MiB`` is 26,214,400."""
-    if _is_number(value):
-        return int(_not_negative(float(value)))  # type: ignore[arg-type]  # narrowed by _is_number
-    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
-        unit = match[2].lower().removesuffix("b")
-        return int(float(match[1].replace("_", "")) * _BYTES[unit])
-    raise ValueError(f"{value!r} is not a size; write it like 25MB, 512KiB or 2_000_000 (bytes)")
+    """Bytes: ``25MB`` is 25,000,000 and ``25MiB`` is 26,214,400.
+
+    Raises:
+        ValueError: it is no size, or no whole number of bytes.
+    """
+    size: Fraction | None = None
+    if (number := _number(value)) is not None:
+        size = Fraction(number)
+    elif (text := _text(value)) is not None and (match := _SIZE.fullmatch(text)):
+        size = Fraction(match[1].replace("_", "")) * _BYTES[match[2].lower().removesuffix("b")]
+    return _whole(value, size, "a size", "25MB, 512KiB or 2_000_000 (bytes)")
 
 
 def parse_count(value: object) -> int:
-    """A whole number: ``2_000_000``, ``50M`` and ``200k``."""
-    if _is_number(value) and float(value) == int(value):  # type: ignore[call-overload,arg-type]  # narrowed
-        return int(_not_negative(float(value)))  # type: ignore[arg-type]  # narrowed by _is_number
-    if isinstance(value, str) and (match := _COUNT.fullmatch(value.strip())):
-        count = float(match[1].replace("_", "")) * _TIMES[match[2].lower()]
-        if count == int(count):
-            return int(count)
-    raise ValueError(f"{value!r} is not a whole number; write it like 5000, 2_000_000, 200k or 50M")
+    """A whole number: ``2_000_000``, ``50M`` and ``200k``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    count: Fraction | None = None
+    if (number := _number(value)) is not None:
+        count = Fraction(number)
+    elif (text := _text(value)) is not None and (match := _COUNT.fullmatch(text)):
+        count = Fraction(match[1].replace("_", "")) * _TIMES[match[2].lower()]
+    return _whole(value, count, "a whole number", "5000, 2_000_000, 200k or 50M")
 
 
 def parse_share(value: object) -> float:
-    """A share from 0 to 1: ``5%`` and ``0.05`` are the same."""
-    share: float | None = None
-    if _is_number(value):
-        share = float(value)  # type: ignore[arg-type]  # narrowed by _is_number
-    elif isinstance(value, str) and (match := re.fullmatch(rf"({_NUMBER})\s*(%?)", value.strip())):
-        share = float(match[1].replace("_", "")) / (100 if match[2] else 1)
-    if share is None or not 0 <= share <= 1:
-        raise ValueError(f"{value!r} is not a share; write it like 5% or 0.05 (from 0 to 1)")
+    """A share from 0 to 1: ``5%`` and ``0.05`` are the same.
+
+    Raises:
+        ValueError: it is none.
+    """
+    share = _number(value)
+    if share is None and (text := _text(value)) is not None and (match := _SHARE.fullmatch(text)):
+        share = _as_float(match[1]) / (100 if match[2] else 1)
+    if share is None or share > 1:
+        raise ValueError(f"{_shown(value)} is not a share; write it like 5% or 0.05 (from 0 to 1)")
     return share
 
 
@@ -96,14 +119,40 @@ def format_usd(usd: float | None) -> str:
     return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.6f}".rstrip("0").rstrip(".")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: object) -> float | None:
+    """A number that was written as one; None for anything else.
 
-
-def _not_negative(value: float) -> float:
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{value} is not allowed: it must be 0 or more, and finite")
+    Raises:
+        ValueError: it is negative, or too large for any use.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not 0 <= value <= _LARGEST:
+        raise ValueError(f"{_shown(value)} is not allowed: it must be 0 or more, and finite")
     return value
+
+
+def _text(value: object) -> str | None:
+    return value.strip() if isinstance(value, str) and len(value) <= _LONGEST_TEXT else None
+
+
+def _as_float(number: str) -> float:
+    return float(number.replace("_", ""))
+
+
+def _whole(value: object, number: Fraction | None, what: str, forms: str) -> int:
+    if number is None or number.denominator != 1:
+        raise ValueError(f"{_shown(value)} is not {what}; write it like {forms}")
+    if number > _LARGEST:
+        raise ValueError(f"{_shown(value)} is too large")
+    return int(number)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return "the number"
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST_TEXT + 2 else f"{shown[:_LONGEST_TEXT]}…"
 
 
 def _schema(examples: list[str | int | float], pattern: str) -> WithJsonSchema:
@@ -113,11 +162,19 @@ def _schema(examples: list[str | int | float], pattern: str) -> WithJsonSchema:
 
 
 Duration = Annotated[
-    float, BeforeValidator(parse_duration), _schema(["30s", "15m", "1h30m"], r"^\s*\d[\d_.]*\s*(ms|s|m|h|d)?")
+    float,
+    BeforeValidator(parse_duration),
+    _schema(
+        ["30s", "15m", "1h30m"], r"^\s*[0-9][0-9_]*(\.[0-9]+)?\s*((ms|s|m|h|d)\s*([0-9][0-9_.]*\s*(ms|s|m|h|d)\s*)*)?$"
+    ),
 ]
-Size = Annotated[int, BeforeValidator(parse_size), _schema(["25MB", "512KiB"], r"^\s*\d[\d_.]*\s*[kKmMgGtT]?i?[bB]?$")]
-Count = Annotated[int, BeforeValidator(parse_count), _schema([5000, "2_000_000", "50M"], r"^\s*\d[\d_.]*\s*[kKmMbB]?$")]
-Share = Annotated[float, BeforeValidator(parse_share), _schema(["5%", 0.05], r"^\s*\d[\d_.]*\s*%?$")]
+Size = Annotated[
+    int, BeforeValidator(parse_size), _schema(["25MB", "512KiB"], r"^\s*[0-9][0-9_.]*\s*[kKmMgGtT]?[iI]?[bB]?\s*$")
+]
+Count = Annotated[
+    int, BeforeValidator(parse_count), _schema([5000, "2_000_000", "50M"], r"^\s*[0-9][0-9_.]*\s*[kKmMbB]?\s*$")
+]
+Share = Annotated[float, BeforeValidator(parse_share), _schema(["5%", 0.05], r"^\s*[0-9][0-9_.]*\s*%?\s*$")]
 
 
 class PathField:
