@@ -144,8 +144,12 @@ def _error_line(row: dict[str, Any], keys: list[str]) -> str:
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:
-    writers = {".csv": frame.write_csv, ".jsonl": frame.write_ndjson, ".parquet": frame.write_parquet}
-    writer = writers.get(path.suffix.lower())
-    if writer is None:
-        raise InputError(f"--to takes a file that ends in .csv, .jsonl or .parquet, and got {path}")
-    writer(path)
+    match path.suffix.lower():
+        case ".csv":
+            frame.write_csv(path)
+        case ".jsonl":
+            frame.write_ndjson(path)
+        case ".parquet":
+            frame.write_parquet(path)
+        case _:
+            raise InputError(f"--to takes a file that ends in .csv, .jsonl or .parquet, and got {path}")

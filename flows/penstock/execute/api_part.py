@@ -13,7 +13,7 @@ from penstock.engine.jobs import Job, engine
 from penstock.engine.prices import table_version
 from penstock.engine.tokens import counter
 from penstock.execute import part_writer
-from penstock.execute.asking import JournalSink, Questions, StepWork, questions, request_errors
+from penstock.execute.asking import JournalSink, Questions, questions, request_errors
 from penstock.execute.carry import carried_errors, seed_journal
 from penstock.execute.rows import ROW, Rows
 from penstock.items import Delivered, Failed
@@ -68,14 +68,13 @@ class ApiPart:
 
     def write(self, rows: Rows, finish: Callable[[Rows], dict[str, Any]]) -> dict[str, Any]:
         """Ask, join and write. `finish` writes the errors part and returns the counts, when all fates are known."""
-        work = StepWork(self.step, self.provider.limits.tokens_per_minute)
-        asked = questions(rows.frame, self.name, work, counter(self.step.model), self.keys)
+        asked = questions(rows.frame, self.name, self.step, counter(self.step.model), self.keys)
         usage_name = f"{self.name}_usage"
         journal = Journal(self.files.journal)
         try:
             seed_journal(journal, self.files.part, asked, self.step, usage_name)
             carried = carried_errors(self.files.errors, asked, self.retry_causes, self.keys)
-            failures = self._ask(asked, journal, work, {error.number for error in carried})
+            failures = self._ask(asked, journal, {error.number for error in carried})
             rows.errors += [*asked.errors, *carried]
             rows.errors += request_errors(failures, asked, rows.frame, self.name, self.keys)
             lost = {error.number for error in rows.errors}
@@ -88,7 +87,7 @@ class ApiPart:
         journal.discard()
         return counts
 
-    def _ask(self, asked: Questions, journal: Journal, work: StepWork, carried: set[int]) -> list[Failed]:
+    def _ask(self, asked: Questions, journal: Journal, carried: set[int]) -> list[Failed]:
         sink = CountingSink(journal, control=self.control)
         for item in asked.asked_by.values():
             sink.copies[item] = sink.copies.get(item, 0) + 1
@@ -97,7 +96,7 @@ class ApiPart:
         self.control.note_rows(done=len(asked.passed) + known, failed=len(asked.errors) + len(carried))
         items = [item for item in asked.items if item.number not in answered and item.number not in carried]
         if items:
-            engine().run(Job(work, items, sink, self.provider, self.control, concurrency=self.step.concurrency))
+            engine().run(Job(self.step, items, sink, self.provider, self.control, concurrency=self.step.concurrency))
         return sink.failures
 
     def _write_part(

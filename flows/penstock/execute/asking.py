@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from penstock.execute.rows import ROW
-from penstock.items import Answer, Cause, Delivered, Failed, Item, Packing
+from penstock.items import Cause, Delivered, Failed, Item, Packing
 from penstock.steps import ApiStep
 from penstock.tables.failures import RowError
 from penstock.tables.journal import NUMBER, Journal
@@ -19,42 +19,6 @@ if TYPE_CHECKING:
     from penstock.engine.tokens import TokenCounter
 
 USAGE_FIELDS = ("model", "prompt_tokens", "completion_tokens", "cached_tokens", "usd", "attempts", "request_id")
-
-
-@dataclass(frozen=True, slots=True)
-class StepWork:
-    """A step as the engine sees it; the provider's tokens per minute cap what one request may hold."""
-
-    step: ApiStep
-    most_tokens: int | None = None
-
-    @property
-    def endpoint(self) -> str:
-        """The path under the base URL."""
-        return self.step.endpoint
-
-    @property
-    def model(self) -> str:
-        """The model asked for."""
-        return self.step.model
-
-    @property
-    def packing(self) -> Packing:
-        """The step's, with no request larger than a minute's tokens."""
-        packing = self.step.packing
-        if self.most_tokens is None:
-            return packing
-        return replace(
-            packing, max_request_tokens=min(packing.max_request_tokens or self.most_tokens, self.most_tokens)
-        )
-
-    def body(self, payloads: Sequence[Any]) -> bytes:
-        """The step's request body."""
-        return self.step.body(payloads)
-
-    def read(self, body: bytes | memoryview, payloads: Sequence[Any]) -> Answer:
-        """The step's reading of a response."""
-        return self.step.read(body, payloads)
 
 
 @dataclass(slots=True)
@@ -74,12 +38,11 @@ class Questions:
     passed: list[int] = field(default_factory=list)
 
 
-def questions(frame: pl.DataFrame, name: str, work: StepWork, counter: TokenCounter, keys: Sequence[str]) -> Questions:
+def questions(frame: pl.DataFrame, name: str, step: ApiStep, counter: TokenCounter, keys: Sequence[str]) -> Questions:
     """Turn rows into items: one per distinct payload; empty, over-long and failing rows become errors."""
     import polars as pl
 
     asked = Questions()
-    step = work.step
     if step.when is not None:
         holds = frame.select(pl.sql_expr(step.when).fill_null(False).alias("holds")).to_series()
         asked.passed = frame.filter(~holds)[ROW].to_list()
@@ -103,7 +66,7 @@ def questions(frame: pl.DataFrame, name: str, work: StepWork, counter: TokenCoun
                 distinct.append((number, payload))
     tokens = counter.count_many([payload for _, payload in distinct])
     asked.items = [Item(number, payload, count) for (number, payload), count in zip(distinct, tokens, strict=True)]
-    _refuse_long(asked, frame, name, work.packing, keys, exact=counter.exact)
+    _refuse_long(asked, frame, name, step.packing, keys, exact=counter.exact)
     return asked
 
 
