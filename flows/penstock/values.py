@@ -12,13 +12,15 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+# ASCII: a long s (U+017F) is no second.
+_FLAGS = re.IGNORECASE | re.ASCII
 _NUMBER = r"[0-9][0-9_]*(?:\.[0-9]+)?"
-_DURATION_PART = re.compile(rf"({_NUMBER})\s*(ms|s|m|h|d)", re.IGNORECASE)
-_DURATION = re.compile(rf"(?:{_NUMBER}\s*(?:ms|s|m|h|d)\s*)+", re.IGNORECASE)
+_DURATION_PART = re.compile(rf"({_NUMBER})\s*(ms|s|m|h|d)", _FLAGS)
+_DURATION = re.compile(rf"(?:{_NUMBER}\s*(?:ms|s|m|h|d)\s*)+", _FLAGS)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(rf"({_NUMBER})\s*([kmgt]?i?b?)", re.IGNORECASE)
+_SIZE = re.compile(rf"({_NUMBER})\s*((?:[kmgt]i?)?b?)", _FLAGS)
 _BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-_COUNT = re.compile(rf"({_NUMBER})\s*([kmb]?)", re.IGNORECASE)
+_COUNT = re.compile(rf"({_NUMBER})\s*([kmb]?)", _FLAGS)
 _TIMES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 _SHARE = re.compile(rf"({_NUMBER})\s*(%?)")
 _LONGEST_TEXT = 60
@@ -169,7 +171,7 @@ Duration = Annotated[
     ),
 ]
 Size = Annotated[
-    int, BeforeValidator(parse_size), _schema(["25MB", "512KiB"], r"^\s*[0-9][0-9_.]*\s*[kKmMgGtT]?[iI]?[bB]?\s*$")
+    int, BeforeValidator(parse_size), _schema(["25MB", "512KiB"], r"^\s*[0-9][0-9_.]*\s*([kKmMgGtT][iI]?)?[bB]?\s*$")
 ]
 Count = Annotated[
     int, BeforeValidator(parse_count), _schema([5000, "2_000_000", "50M"], r"^\s*[0-9][0-9_.]*\s*[kKmMbB]?\s*$")
