@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -129,35 +131,34 @@ def _carry_out(request: Request, *, quiet: bool, as_json: bool) -> None:
     from penstock.memory import give_back_memory
 
     give_back_memory()
-    from penstock.execute.session import open_session
+    from penstock.flow.whole import run_request
 
-    session = open_session(request)
-    from penstock.flow.server import begin
-
-    # The server boots while the plan is made.
-    boot = begin()
-    try:
-        with session:
-            outcome = _under_prefect(session, boot, quiet=quiet or as_json)
-    finally:
-        boot.release()
+    hushed = quiet or as_json
+    session, outcome = run_request(
+        request,
+        announce=_say_nothing if hushed else _announce,
+        progress=lambda session: _ticking(session, quiet=hushed),
+        leave=_leave,
+    )
     _tell(session, outcome, as_json=as_json)
 
 
-def _under_prefect(session: Session, boot: Boot, *, quiet: bool) -> Outcome:
+@contextmanager
+def _ticking(session: Session, *, quiet: bool) -> Iterator[Callable[[], None]]:
     from penstock.cli.progress import Progress
 
-    if not quiet:
-        _announce(session, boot)
-    connection = boot.wait()
-    from penstock.flow.flow_runs import mark_crashed
-    from penstock.flow.run import execute, leave_at_once
-
-    for record in session.crashed:
-        if record.flow_run_id:
-            mark_crashed(connection.api, record.flow_run_id)
     with Progress(session, quiet=quiet) as progress:
-        return execute(session, connection, on_tick=progress.tick, leave=leave_at_once)
+        yield progress.tick
+
+
+def _leave(message: str) -> NoReturn:
+    from penstock.flow.run import leave_at_once
+
+    leave_at_once(message)
+
+
+def _say_nothing(session: Session, boot: Boot) -> None:
+    """For programs and quiet runs."""
 
 
 def _announce(session: Session, boot: Boot) -> None:

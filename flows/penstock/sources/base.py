@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -53,7 +55,7 @@ class Slice:
 class BadRow:
     """A row of the source that cannot be read.
 
-    `number` counts the file's rows from 0; `line` is where it begins, exact unless cells before it hold newlines.
+    `number` counts the file's rows from 0, blank lines too; `line` is where it begins, from 1.
     """
 
     file: str
@@ -92,8 +94,12 @@ class Source(Protocol):
             InputError: two files have different columns, or a file is not of this kind.
         """
 
-    def slices(self, rows: int) -> list[Slice]:
-        """All rows as slices of at most `rows`, in order. One pass over text formats, none over Parquet."""
+    def slices(self, rows: int) -> Iterator[Slice]:
+        """All rows as slices of at most `rows`, in order. One pass over text formats, none over Parquet.
+
+        Raises:
+            InputError: two files have different columns, or a text file cannot be cut into rows.
+        """
 
     def read(self, piece: Slice, schema: dict[str, pl.DataType]) -> SliceData:
         """The rows of one slice, with the columns of `schema`.
@@ -106,11 +112,17 @@ class Source(Protocol):
 def expand(pattern: Path) -> list[Path]:
     """The files that a path or glob means, sorted by name.
 
-    A folder means the files in it with a known ending. Names that begin with a dot or an underscore are left out.
+    What a wildcard finds is left out when its name, or a folder's on the way, begins with a dot or an underscore.
     """
-    text = str(pattern)
-    if any(mark in text for mark in "*?["):
-        base = Path(pattern.anchor)
-        found = base.glob(str(pattern.relative_to(base)))
-        return sorted(path for path in found if path.is_file() and not path.name.startswith((".", "_")))
-    return [pattern] if pattern.is_file() else []
+    if pattern.is_file():
+        return [pattern]
+    plain = list(itertools.takewhile(lambda part: not any(mark in part for mark in "*?["), pattern.parts))
+    if len(plain) == len(pattern.parts):
+        return []
+    base = Path(*plain)
+    found = base.glob(str(pattern.relative_to(base)))
+    return sorted(path for path in found if path.is_file() and not _is_hidden(path.relative_to(base)))
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.parts)

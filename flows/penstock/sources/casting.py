@@ -13,13 +13,17 @@ _BOOLEAN = r"^(true|false|True|False|TRUE|FALSE)$"
 
 
 def infer_types(sample: pl.DataFrame) -> dict[str, pl.DataType]:
-    """The narrowest type that all cells of each text column fit; text such as ``00123`` stays text, whole."""
+    """The narrowest type that all cells of each text column fit; text such as ``00123`` stays text, whole.
+
+    Empty cells fit every type, quoted (as many programs write all cells) or not.
+    """
     import polars as pl
 
     kinds: list[tuple[str, pl.DataType]] = [(_INTEGER, pl.Int64()), (_NUMBER, pl.Float64()), (_BOOLEAN, pl.Boolean())]
     types: dict[str, pl.DataType] = {}
     for name in sample.columns:
         cells = sample[name].drop_nulls()
+        cells = cells.filter(cells != "")
         fits = (kind for pattern, kind in kinds if len(cells) and cells.str.contains(pattern).all())
         types[name] = next(fits, pl.String())
     return types
@@ -38,7 +42,7 @@ def cast_columns(frame: pl.DataFrame, schema: dict[str, pl.DataType]) -> tuple[p
     for name, kind in schema.items():
         if kind == pl.String:
             continue
-        lost = typed[name].is_null() & frame[name].is_not_null()
+        lost = typed[name].is_null() & frame[name].is_not_null() & (frame[name] != "")
         if lost.any():
             good &= ~lost
             culprit = name
@@ -51,7 +55,7 @@ def misfit(row: dict[str, object], schema: dict[str, pl.DataType]) -> str:
 
     for name, kind in schema.items():
         cell = row[name]
-        if kind != pl.String and cell is not None and pl.select(_cast_literal(str(cell), kind)).item() is None:
+        if kind != pl.String and cell not in {None, ""} and pl.select(_cast_literal(str(cell), kind)).item() is None:
             return (
                 f"column {name!r} is {kind} by the beginning of the file and {str(cell)[:60]!r} is not; "
                 f"mend the row, or set source.types: {{{name}: string}}"

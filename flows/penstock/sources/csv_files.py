@@ -5,14 +5,15 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import InputError
 from penstock.sources.base import BadRow, Slice, SliceData
 from penstock.sources.casting import cast_columns, infer_types, misfit
-from penstock.sources.files import ROW_KEY, polars_type, with_row_keys
-from penstock.sources.records import record_ends, record_slices
+from penstock.sources.files import ROW_KEY, check_row_key, polars_type, with_row_keys
+from penstock.sources.records import UnclosedQuote, read_slice, record_ends, record_places, record_slices, whole_records
 from penstock.sources.settings import SourceSettings
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 _SAMPLE = 1 << 20
 _SAMPLED_FILES = 16
+
+_Lost = tuple[int, str, str]
+"""A row that cannot be read: its place among the rows of the text, why, and its text."""
 
 
 class CsvFiles:
@@ -54,10 +58,9 @@ class CsvFiles:
         types |= {name: polars_type(word) for name, word in self.settings.types.items()}
         return {**({ROW_KEY: pl.String()} if not self.settings.keys else {}), **types}
 
-    def slices(self, rows: int) -> list[Slice]:
+    def slices(self, rows: int) -> Iterator[Slice]:
         """One pass over each file's bytes."""
         first, _ = self._header(self.files[0])
-        pieces: list[Slice] = []
         for number, path in enumerate(self.files):
             names, start = self._header(path)
             if names != first:
@@ -65,28 +68,39 @@ class CsvFiles:
                     f"source.path: {path.name} has other columns than {self.files[0].name}: "
                     f"{', '.join(names)} instead of {', '.join(first)}"
                 )
-            pieces += record_slices(path, number, start, rows, delimiter=self.delimiter)
-        return pieces
+            yield from record_slices(path, number, start, rows, delimiter=self.delimiter)
 
     def read(self, piece: Slice, schema: dict[str, pl.DataType]) -> SliceData:
         """The slice's rows; a row with too few or too many cells, or a cell that does not fit, is a bad row."""
         path = self.files[piece.file]
-        with path.open("rb") as handle:
-            handle.seek(piece.start)
-            data = handle.read(piece.end - piece.start)
+        data = read_slice(path, piece)
         cells = {name: kind for name, kind in schema.items() if name != ROW_KEY or self.settings.keys}
-        frame, numbers, bad = self._parse(data, list(cells), piece, path)
+        frame, places, lost = self._parse(data, list(cells), path)
         typed, good, culprit = cast_columns(frame, cells)
         if culprit:
-            for place in (~good).arg_true():
-                row = frame.row(place, named=True)
-                text = self.delimiter.join(str(cell or "") for cell in row.values())[:1000]
-                line = piece.first_line + numbers[place] - piece.first_row
-                bad.append(BadRow(str(path), numbers[place], line, misfit(row, cells), text))
-            numbers = [number for number, kept in zip(numbers, good, strict=True) if kept]
+            for row_place in (~good).arg_true():
+                row = frame.row(row_place, named=True)
+                text = self.delimiter.join(str(cell or "") for cell in row.values())
+                lost.append((places[row_place], misfit(row, cells), text))
+            places = [place for place, kept in zip(places, good, strict=True) if kept]
             typed = typed.filter(good)
-        result = SliceData(typed, numbers, bad)
+        if not lost and len(places) == piece.rows:
+            result = SliceData(typed, range(piece.first_row, piece.first_row + piece.rows))
+        else:
+            result = self._placed(typed, places, lost, data, piece)
         return result if self.settings.keys else with_row_keys(result, piece.file)
+
+    def _placed(
+        self, frame: pl.DataFrame, places: list[int], lost: list[_Lost], data: bytes, piece: Slice
+    ) -> SliceData:
+        """With the numbers and lines that rows have in the file, where blank lines and long cells count."""
+        stand = record_places(data, delimiter=self.delimiter)
+        path = str(self.files[piece.file])
+        bad = [
+            BadRow(path, piece.first_row + stand[place][0], piece.first_line + stand[place][1], message, text[:1000])
+            for place, message, text in sorted(lost)
+        ]
+        return SliceData(frame, [piece.first_row + stand[place][0] for place in places], bad)
 
     def _row_key(self) -> dict[str, str | None]:
         return {} if self.settings.keys else {ROW_KEY: "String"}
@@ -103,39 +117,40 @@ class CsvFiles:
             names = next(csv.reader(io.StringIO(start[mark:end].decode(), newline=""), delimiter=self.delimiter))
         except UnicodeDecodeError:
             raise InputError(f"source.path: {path.name} is not UTF-8; convert it, for example with iconv") from None
+        except UnclosedQuote:
+            raise InputError(f"source.path: the header of {path.name} has a quote that is never closed") from None
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice or "" in names:
             raise InputError(
                 f"source.path: the header of {path.name} has {f'{twice[0]!r} twice' if twice else 'an empty name'}"
             )
+        check_row_key(names, self.settings, path)
         return names, end
 
     def _sample(self, path: Path, names: list[str]) -> pl.DataFrame:
         _, start = self._header(path)
-        size = path.stat().st_size
+        left = path.stat().st_size - start
+        wanted = _SAMPLE
         with path.open("rb") as handle:
             handle.seek(start)
-            data = handle.read(_SAMPLE)
-        if start + len(data) < size:
-            data = data[: data.rfind(b"\n") + 1] or data
-        frame, _, _ = self._parse(data, names, Slice(0, 0, 0), path)
-        return frame
+            data = handle.read(wanted)
+            while len(data) < left and not (whole := whole_records(data, delimiter=self.delimiter)):
+                # The first row is longer than all that was read.
+                wanted *= 4
+                data += handle.read(wanted)
+        return self._parse(data if len(data) >= left else whole, names, path)[0]
 
-    def _parse(
-        self, data: bytes, names: list[str], piece: Slice, path: Path
-    ) -> tuple[pl.DataFrame, list[int], list[BadRow]]:
+    def _parse(self, data: bytes, names: list[str], path: Path) -> tuple[pl.DataFrame, list[int], list[_Lost]]:
+        """The rows as text, the place of each among those that are not blank, and what is lost."""
         import polars as pl
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
-        bad: list[BadRow] = []
-        places: set[int] = set()
+        lost: list[_Lost] = []
 
         def refuse(row: Any) -> str:
-            places.add(row.number - 1)
             message = f"the row has {row.actual_columns} cells and the header {row.expected_columns}"
-            place = row.number - 1
-            bad.append(BadRow(str(path), piece.first_row + place, piece.first_line + place, message, row.text[:1000]))
+            lost.append((row.number - 1, message, row.text))
             return "skip"
 
         if not data.strip(b"\r\n"):
@@ -152,17 +167,15 @@ class CsvFiles:
             table = arrow_csv.read_csv(io.BytesIO(data), convert_options=_as(pa.string(), names), **arguments)
         except pa.ArrowInvalid:
             # Some cell is not UTF-8: read bytes, and only the rows that do not decode are lost.
-            bad.clear()
-            places.clear()
-            raw = arrow_csv.read_csv(io.BytesIO(data), convert_options=_as(pa.binary(), names), **arguments)
-            table, undecoded = _decoded(raw, places)
-            for place, text in undecoded:
-                places.add(place)
-                number, line = piece.first_row + place, piece.first_line + place
-                bad.append(BadRow(str(path), number, line, "the row is not UTF-8", text))
-        total = table.num_rows + len(places)
-        numbers = [piece.first_row + place for place in range(total) if place not in places]
-        return pl.DataFrame(table), numbers, bad
+            lost.clear()
+            try:
+                raw = arrow_csv.read_csv(io.BytesIO(data), convert_options=_as(pa.binary(), names), **arguments)
+            except pa.ArrowInvalid as error:
+                raise InputError(f"source.path: {path.name} cannot be read as CSV: {error}") from None
+            table, undecoded = _decoded(raw, {place for place, _, _ in lost})
+            lost += [(place, "the row is not UTF-8", text) for place, text in undecoded]
+        gone = {place for place, _, _ in lost}
+        return pl.DataFrame(table), [place for place in range(table.num_rows + len(gone)) if place not in gone], lost
 
 
 def _as(kind: Any, names: list[str]) -> Any:
@@ -187,7 +200,7 @@ def _decoded(table: Any, refused: set[int]) -> tuple[Any, list[tuple[int, str]]]
         try:
             good.append({name: None if cell is None else cell.decode() for name, cell in row.items()})
         except UnicodeDecodeError:
-            lost.append((place, ",".join((cell or b"").decode("utf-8", "replace") for cell in row.values())[:1000]))
+            lost.append((place, ",".join((cell or b"").decode("utf-8", "replace") for cell in row.values())))
     return pa.Table.from_pylist(good, schema=pa.schema([(name, pa.string()) for name in table.column_names])), lost
 
 

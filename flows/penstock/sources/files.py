@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,19 @@ def check_unchanged(planned: FileState) -> None:
         raise SourceChanged(
             f"the source file {path} changed during the run. What was answered is kept; "
             "start a new run (penstock run) so that the new content is planned"
+        )
+
+
+def check_row_key(names: Iterable[str], settings: SourceSettings, path: Path) -> None:
+    """Penstock's own names of rows must not overwrite a column of that name.
+
+    Raises:
+        InputError: the file has a column `ROW_KEY` and the pipeline names no key.
+    """
+    if not settings.keys and ROW_KEY in names:
+        raise InputError(
+            f"source.path: {path.name} has a column {ROW_KEY!r}, which Penstock adds where the pipeline names no key; "
+            f"write source.key: {ROW_KEY} if it names the rows, or name another key"
         )
 
 

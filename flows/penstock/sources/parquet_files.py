@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import InputError, SourceChanged
 from penstock.sources.base import Slice, SliceData
-from penstock.sources.files import ROW_KEY, file_state, with_row_keys
+from penstock.sources.files import ROW_KEY, check_row_key, file_state, with_row_keys
 from penstock.sources.settings import SourceSettings
 
 if TYPE_CHECKING:
@@ -35,25 +36,21 @@ class ParquetFiles:
             raise InputError(
                 "source.types: a Parquet file says the types of its columns; use a derive step to change one"
             )
-        self._footer(self.files[0])
+        check_row_key(self._footer(self.files[0]).schema_arrow.names, self.settings, self.files[0])
         key = {} if self.settings.keys else {ROW_KEY: pl.String()}
         return {**key, **pl.read_parquet_schema(self.files[0])}
 
-    def slices(self, rows: int) -> list[Slice]:
+    def slices(self, rows: int) -> Iterator[Slice]:
         """Cut by the row counts in the footers; no data is read."""
         first = self._footer(self.files[0]).schema_arrow
-        pieces: list[Slice] = []
         for number, path in enumerate(self.files):
             footer = self._footer(path)
             if not footer.schema_arrow.equals(first):
                 raise InputError(f"source.path: {path.name} has other columns than {self.files[0].name}")
             total = footer.metadata.num_rows
             digest = file_state(path).digest
-            pieces += [
-                Slice(number, start, min(rows, total - start), digest=f"{digest}-{start}")
-                for start in range(0, total, rows)
-            ]
-        return pieces
+            for start in range(0, total, rows):
+                yield Slice(number, start, min(rows, total - start), digest=f"{digest}-{start}")
 
     def read(self, piece: Slice, schema: dict[str, pl.DataType]) -> SliceData:
         """The slice's rows."""
@@ -61,7 +58,13 @@ class ParquetFiles:
 
         path = self.files[piece.file]
         names = [name for name in schema if name != ROW_KEY or self.settings.keys]
-        frame = pl.scan_parquet(path, glob=False).select(names).slice(piece.first_row, piece.rows).collect()
+        try:
+            frame = pl.scan_parquet(path, glob=False).select(names).slice(piece.first_row, piece.rows).collect()
+        except OSError as error:
+            raise SourceChanged(f"the source file {path} cannot be read any more ({error.strerror})") from None
+        except pl.exceptions.PolarsError as error:
+            reason = str(error).split("\n", 1)[0]
+            raise InputError(f"the source file {path} is damaged, from row {piece.first_row} on: {reason}") from None
         if len(frame) != piece.rows:
             raise SourceChanged(f"the source file {path} has fewer rows than planned; start a new run")
         result = SliceData(frame, range(piece.first_row, piece.first_row + piece.rows))

@@ -8,27 +8,77 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from penstock.errors import InputError, SourceChanged
 from penstock.sources.base import Slice
 
 _CHUNK = 4 << 20
+_LINE_END = re.compile(rb"\r\n?|\n")
+_LONE_RETURN = re.compile(rb"\r(?!\n)")
 
 
-def record_slices(path: Path, file: int, start: int, rows: int, *, delimiter: str | None) -> list[Slice]:
+def record_slices(path: Path, file: int, start: int, rows: int, *, delimiter: str | None) -> Iterator[Slice]:
     """Slices of at most `rows` records each, from the byte `start` to the end of the file.
 
     With a `delimiter` the file is CSV and a newline inside a quoted cell ends no record; without one, every newline
-    does. A slice says how many lines it has, blank ones too, which is the number of its records or a little more.
+    does. A slice says how many records it has, blank lines too, which is the number of its rows or a little more.
+
+    Raises:
+        InputError: a quoted cell has no end.
     """
-    slices: list[Slice] = []
     if path.stat().st_size <= start:
-        return slices
+        return
     with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        first_line = data[:start].count(b"\n") + 1
+        first_line = len(_LINE_END.findall(data[:start])) + 1
         first_row = 0
-        for end, count, lines in record_ends(data, start, rows, delimiter=delimiter):
-            slices.append(Slice(file, first_row, count, start, end, first_line, _digest(data, start, end)))
-            start, first_row, first_line = end, first_row + count, first_line + lines
-    return slices
+        try:
+            for end, count, lines in record_ends(data, start, rows, delimiter=delimiter):
+                yield Slice(file, first_row, count, start, end, first_line, _digest(data, start, end))
+                start, first_row, first_line = end, first_row + count, first_line + lines
+        except UnclosedQuote as error:
+            line = first_line + error.lines
+            raise InputError(
+                f"source.path: {path.name}, line {line}: a cell begins with a quote that is never closed, so that all "
+                "rows after it would be read as one cell. Close it, or write a quote in text as two and quote the cell"
+            ) from None
+
+
+def read_slice(path: Path, piece: Slice) -> bytes:
+    """The bytes of a slice.
+
+    Raises:
+        SourceChanged: the file is shorter than planned, or gone.
+    """
+    try:
+        with path.open("rb") as handle:
+            handle.seek(piece.start)
+            data = handle.read(piece.end - piece.start)
+    except OSError as error:
+        raise SourceChanged(f"the source file {path} cannot be read any more ({error.strerror})") from None
+    if len(data) < piece.end - piece.start:
+        raise SourceChanged(f"the source file {path} is shorter than planned; start a new run")
+    return data
+
+
+def record_places(data: bytes, *, delimiter: str | None) -> list[tuple[int, int]]:
+    """Of each record that is no blank line: how many records (blank ones too) and how many lines stand before it."""
+    places: list[tuple[int, int]] = []
+    start = line = 0
+    for number, (end, _, lines) in enumerate(record_ends(data, 0, 1, delimiter=delimiter)):
+        if data[start:end].strip(b"\r\n"):
+            places.append((number, line))
+        start, line = end, line + lines
+    return places
+
+
+def whole_records(data: bytes, *, delimiter: str | None) -> bytes:
+    """The beginning of a file up to the end of its last whole record; empty when there is none."""
+    end = 0
+    try:
+        for upto, _, _ in record_ends(data, 0, 1, delimiter=delimiter):
+            end = upto if upto < len(data) else end
+    except UnclosedQuote:
+        pass
+    return data[:end]
 
 
 def _digest(data: mmap.mmap, start: int, end: int) -> str:
@@ -38,11 +88,23 @@ def _digest(data: mmap.mmap, start: int, end: int) -> str:
     return digest.hexdigest()
 
 
+class UnclosedQuote(Exception):
+    """A quoted cell has no end; `lines` is how many lines before it follow the last records that were given out."""
+
+    def __init__(self, lines: int) -> None:
+        super().__init__(lines)
+        self.lines = lines
+
+
 def record_ends(
     data: bytes | mmap.mmap, start: int, rows: int, *, delimiter: str | None
 ) -> Iterator[tuple[int, int, int]]:
-    """(end, records, lines) of each run of `rows` records, and of what is left at the end."""
-    if delimiter is not None and data.find(b'"', start) >= 0:
+    """(end, records, lines) of each run of `rows` records, and of what is left at the end.
+
+    Raises:
+        UnclosedQuote: a quoted cell has no end.
+    """
+    if delimiter is not None and (data.find(b'"', start) >= 0 or _LONE_RETURN.search(data, start)):
         return _quoted_ends(data, start, rows, delimiter)
     return _plain_ends(data, start, rows)
 
@@ -56,6 +118,7 @@ def _plain_ends(data: bytes | mmap.mmap, start: int, rows: int) -> Iterator[tupl
         if count + newlines < rows:
             count += newlines
             offset += len(chunk)
+            _forget(data, offset)
             continue
         place = -1
         while count < rows:
@@ -70,14 +133,16 @@ def _plain_ends(data: bytes | mmap.mmap, start: int, rows: int) -> Iterator[tupl
 
 
 def _quoted_ends(data: bytes | mmap.mmap, start: int, rows: int, delimiter: str) -> Iterator[tuple[int, int, int]]:
-    # A quote opens a cell only after a delimiter, a newline or at the very beginning; elsewhere it is a character.
+    # A quote opens a cell only after a delimiter, a line's end or at the very beginning; elsewhere it is a character.
     before = re.escape(delimiter.encode())
-    token = re.compile(rb"(?:(?<=[" + before + rb'\n])|\A)"[^"]*(?:""[^"]*)*"|\n')
+    token = re.compile(rb"(?:(?<=[" + before + rb'\r\n])|\A)"[^"]*+(?:""[^"]*+)*+("?)|\r\n?|\n')
     size = len(data)
     count = lines = 0
     end = start
     for match in token.finditer(data, start):
-        if match.end() - match.start() > 1:
+        if match[1] is not None:
+            if not match[1]:
+                raise UnclosedQuote(lines)
             lines += match[0].count(b"\n")
             continue
         count, lines, end = count + 1, lines + 1, match.end()
