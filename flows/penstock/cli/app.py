@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from penstock import __version__
-from penstock.cli import check, plan, run, runs, sandbox, server
+from penstock.cli import check, init, plan, run, runs, sandbox, server
 
 app = typer.Typer(
     name="penstock",
@@ -29,7 +29,7 @@ def _options(
     """Options of the command itself."""
 
 
-for group in (check, plan, run, runs, sandbox, server):
+for group in (init, check, plan, run, runs, sandbox, server):
     group.register(app)
 
 
