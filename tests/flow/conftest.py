@@ -24,9 +24,11 @@ for _name in (
 ):
     os.environ.pop(_name, None)
 
-from penstock.flow import embedded, server
-from penstock.flow.connection import Connection, forget_own
-from stand_in import Recorder, StandIn, StandInPlan, Work, chain, pipeline_file
+from stand_in import Recorder, StandIn, StandInPlan, Work, chain, pipeline_file  # noqa: E402  # after the settings
+
+from penstock.flow import embedded, server  # noqa: E402  # as above
+from penstock.flow.connection import Connection, forget_own  # noqa: E402  # as above
+from penstock.flow.draining import drain  # noqa: E402  # as above
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +44,17 @@ def connection(server_home: Path) -> Iterator[Connection]:
         boot = server.begin(keep=False)
         found = boot.wait()
         yield found
+        drain()
         boot.release()
         embedded.stop()
         forget_own()
+
+
+@pytest.fixture(autouse=True)
+def nothing_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test begins as a process does: the address of the shared server is no choice of a user's."""
+    for name in ("PREFECT_API_URL", "PENSTOCK_EMBEDDED_API_URL"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -52,7 +62,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A state folder of the test's own, and nothing configured."""
     monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect-home"))
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "home"
 

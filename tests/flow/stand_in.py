@@ -43,9 +43,12 @@ class StandIn:
         self.flow_run_id = flow_run_id
 
     def finish(self) -> SimpleNamespace:
-        self.control.check()
         self.finished += 1
-        return SimpleNamespace(account=None)
+        if self.control.stopped:
+            return SimpleNamespace(account=None, status="stopped")
+        account = SimpleNamespace(read=10, written=8, filtered=1, merged=0, failed=1)
+        usage = SimpleNamespace(requests=3, usd=None)
+        return SimpleNamespace(account=account, usage=usage, run_id=self.run_id)
 
 
 def chain(partitions: int, segments: tuple[str, ...]) -> tuple[PlannedTask, ...]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import signal
 import os
+import signal
 import threading
 import time
 from types import SimpleNamespace
@@ -32,10 +32,13 @@ def task_runs(connection: Connection, session: Any) -> list[dict[str, Any]]:
 
 
 def test_a_run_ends_completed_and_prefect_knows_each_of_its_tasks(stand_in, connection):
-    session, recorder = stand_in(lambda segment, partition: {"rows": 1}, params={"since": "2026-01-01"})
+    session, recorder = stand_in(lambda *_: {"rows": 1}, params={"since": "2026-01-01"})
     outcome = run(session, connection)
     assert (outcome.state, outcome.stopped, outcome.warning) == ("Completed", None, "")
     assert session.finished == 1
+    assert (
+        outcome.message == "10 rows: 8 written, 1 filtered, 1 failed (see penstock errors run-1); 3 requests, unknown"
+    )
     assert sorted(recorder.calls) == sorted((task.segment, task.partition) for task in session.plan.tasks)
     seen = flow_run(connection, session)
     assert (seen["state_name"], seen["name"]) == ("Completed", session.run_id)
@@ -49,7 +52,7 @@ def test_a_run_ends_completed_and_prefect_knows_each_of_its_tasks(stand_in, conn
 
 
 def test_the_graph_in_prefect_has_an_edge_from_each_part_to_the_one_made_of_it(stand_in, connection):
-    session, _ = stand_in(lambda segment, partition: None, partitions=2)
+    session, _ = stand_in(lambda *_: None, partitions=2)
     run(session, connection)
     tasks = {task["name"]: task for task in task_runs(connection, session)}
     edges = tasks["copy[1]"]["task_inputs"]["wait_for"]
@@ -57,7 +60,7 @@ def test_the_graph_in_prefect_has_an_edge_from_each_part_to_the_one_made_of_it(s
 
 
 def test_no_task_starts_before_those_it_reads_have_ended(stand_in, connection):
-    session, recorder = stand_in(lambda segment, partition: time.sleep(0.01), partitions=6, segments=("a", "b", "c"))
+    session, recorder = stand_in(lambda *_: time.sleep(0.01), partitions=6, segments=("a", "b", "c"))
     run(session, connection)
     for task in session.plan.tasks:
         for before in task.after:
@@ -100,15 +103,18 @@ def test_at_most_twice_as_many_tasks_as_workers_are_submitted(stand_in, connecti
 
 def test_tasks_work_in_as_many_threads_as_the_session_has_workers(stand_in, connection):
     threads: set[int] = set()
-    session, _ = stand_in(
-        lambda segment, partition: (threads.add(threading.get_ident()), time.sleep(0.02)) and None, partitions=12
-    )
+
+    def work(segment: str, partition: int) -> None:
+        threads.add(threading.get_ident())
+        time.sleep(0.02)
+
+    session, _ = stand_in(work, partitions=12)
     run(session, connection)
     assert len(threads) == session.workers
 
 
 def test_ctrl_c_ends_the_run_within_five_seconds_as_cancelled(stand_in, connection):
-    session, recorder = stand_in(lambda segment, partition: wait_for_stop(session), partitions=10)
+    session, recorder = stand_in(lambda *_: wait_for_stop(session), partitions=10)
     threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
     began = time.monotonic()
     outcome = run(session, connection)
@@ -116,7 +122,7 @@ def test_ctrl_c_ends_the_run_within_five_seconds_as_cancelled(stand_in, connecti
     assert outcome.state == "Cancelled"
     assert isinstance(outcome.stopped, Interrupted)
     assert "Ctrl-C" in outcome.message
-    assert session.finished == 0
+    assert session.finished == 1
     assert len(recorder.calls) <= 2 * session.workers
     assert flow_run(connection, session)["state_type"] == "CANCELLED"
     assert {task["state_type"] for task in task_runs(connection, session)} == {"CANCELLED"}
@@ -124,7 +130,7 @@ def test_ctrl_c_ends_the_run_within_five_seconds_as_cancelled(stand_in, connecti
 
 def test_the_signal_handlers_of_before_are_put_back(stand_in, connection):
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    session, _ = stand_in(lambda segment, partition: None)
+    session, _ = stand_in(lambda *_: None)
     run(session, connection)
     assert {number: signal.getsignal(number) for number in before} == before
 
@@ -161,7 +167,7 @@ def test_a_spent_budget_ends_the_run_as_failed_and_says_that_it_can_be_resumed(s
     assert outcome.state == "Failed"
     assert isinstance(outcome.stopped, BudgetSpent)
     assert f"penstock resume {session.run_id}" in outcome.message
-    assert session.finished == 0
+    assert session.finished == 1
     assert len(recorder.calls) <= 2 * session.workers
     assert flow_run(connection, session)["state"]["message"] == outcome.message
 
@@ -207,7 +213,7 @@ def test_an_account_that_does_not_add_up_is_raised_and_the_flow_run_is_failed(st
     def finish(self: Any) -> None:
         raise AccountError("10 rows came in and 9 went out")
 
-    session, _ = stand_in(lambda segment, partition: None)
+    session, _ = stand_in(lambda *_: None)
     monkeypatch.setattr(type(session), "finish", finish)
     with pytest.raises(AccountError, match="10 rows came in"):
         run(session, connection)
@@ -216,7 +222,7 @@ def test_an_account_that_does_not_add_up_is_raised_and_the_flow_run_is_failed(st
 
 def test_the_run_record_names_the_flow_run_before_the_first_task(stand_in, connection):
     known: list[str] = []
-    session, _ = stand_in(lambda segment, partition: known.append(session.flow_run_id) and None)
+    session, _ = stand_in(lambda *_: known.append(session.flow_run_id) and None)
     run(session, connection)
     assert set(known) == {session.flow_run_id} != {""}
 
@@ -226,7 +232,7 @@ def test_flow_runs_of_dead_processes_are_marked_as_crashed_by_the_next_run(stand
 
     dead = create_flow_run(connection.api, "stand-in", name="dead", parameters={}, tags=[], labels={})["id"]
     call(connection.api, "POST", f"/flow_runs/{dead}/set_state", {"state": {"type": "RUNNING"}})
-    session, _ = stand_in(lambda segment, partition: None)
+    session, _ = stand_in(lambda *_: None)
     session.crashed = [SimpleNamespace(flow_run_id=dead), SimpleNamespace(flow_run_id=None)]
     run(session, connection)
     assert call(connection.api, "GET", f"/flow_runs/{dead}").body["state_type"] == "CRASHED"
@@ -234,13 +240,13 @@ def test_flow_runs_of_dead_processes_are_marked_as_crashed_by_the_next_run(stand
 
 def test_progress_is_told_in_the_calling_thread(stand_in, connection):
     threads: set[int] = set()
-    session, _ = stand_in(lambda segment, partition: time.sleep(0.2), partitions=2)
+    session, _ = stand_in(lambda *_: time.sleep(0.2), partitions=2)
     run(session, connection, on_tick=lambda: threads.add(threading.get_ident()))
     assert threads == {threading.get_ident()}
 
 
 def test_a_plan_without_tasks_is_finished_at_once(stand_in, connection):
-    session, recorder = stand_in(lambda segment, partition: None, partitions=0)
+    session, recorder = stand_in(lambda *_: None, partitions=0)
     assert run(session, connection).state == "Completed"
     assert (recorder.calls, session.finished) == ([], 1)
 
@@ -256,7 +262,7 @@ def test_tasks_that_do_not_stop_are_left_behind_when_the_process_may_end(stand_i
         said.append(message)
         raise Left
 
-    session, _ = stand_in(lambda segment, partition: release.wait(30) and None, partitions=2)
+    session, _ = stand_in(lambda *_: release.wait(30) and None, partitions=2)
     threading.Timer(0.5, session.control.request_stop, (Interrupted("the run was interrupted by Ctrl-C"),)).start()
     began = time.monotonic()
     with pytest.raises(Left):
@@ -264,6 +270,7 @@ def test_tasks_that_do_not_stop_are_left_behind_when_the_process_may_end(stand_i
     assert time.monotonic() - began < 6
     assert flow_run(connection, session)["state_type"] == "CANCELLED"
     assert "penstock resume" in said[0]
+    assert session.finished == 1
     release.set()
     for thread in threading.enumerate():
         if thread.name == "flow":

@@ -96,13 +96,13 @@ def build_flow(
     fn.__signature__ = signature(spec.params, options)  # type: ignore[attr-defined]  # functions may carry one
     fn.__annotations__ = {name: parameter.annotation for name, parameter in fn.__signature__.parameters.items()}  # type: ignore[attr-defined]  # as above
     fn.__name__ = fn.__qualname__ = spec.name.replace("-", "_")
-    fn.__doc__ = spec.description
+    fn.__doc__ = _docstring(spec.params, options)
     called = hooks or {}
     runner: Any = ThreadPoolTaskRunner(max_workers=workers or DEFAULT_WORKERS)
     return Flow(
         fn,
         name=spec.name,
-        description=spec.description or None,
+        description=spec.description or f"Penstock pipeline {loaded.file.name}",
         version=loaded.sha256[:12] or None,
         flow_run_name=flow_run_name,
         task_runner=runner,
@@ -128,7 +128,7 @@ def signature(params: Mapping[str, Param], options: Sequence[str] = ()) -> inspe
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=Annotated[_RUN_OPTIONS[name][0], Field(description=_RUN_OPTIONS[name][1])],
+            annotation=_RUN_OPTIONS[name][0],
         )
         for name in options
     ]
@@ -140,8 +140,15 @@ def _parameter(name: str, param: Param) -> inspect.Parameter:
     default: Any = inspect.Parameter.empty
     if not param.required:
         default = dt.date.fromisoformat(param.default) if param.type == "date" else kind(param.default)
-    annotation = Annotated[kind, Field(description=param.description)] if param.description else kind
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def _docstring(params: Mapping[str, Param], options: Sequence[str]) -> str:
+    """A docstring in Google's style: the only place where Prefect looks for what a parameter is for."""
+    lines = {name: param.description for name, param in params.items() if param.description}
+    lines |= {name: _RUN_OPTIONS[name][1] for name in options}
+    described = [f"    {name}: {' '.join(text.split())}" for name, text in lines.items()]
+    return "\n".join(["A pipeline.", "", "Args:", *described]) if described else "A pipeline."
 
 
 def as_texts(values: Mapping[str, Any]) -> dict[str, str]:

@@ -37,4 +37,4 @@ class RunSession(Protocol):
         """Write down which flow run of Prefect this run is."""
 
     def finish(self) -> RunRecord:
-        """Publish, prove the account of rows, and close the record; raises `RunStopped` when the run was stopped."""
+        """Publish, prove the account of rows, and close the record; a run that was stopped publishes nothing."""

@@ -23,7 +23,7 @@ class EndState:
     Attributes:
         state: of the flow run.
         message: one sentence for a person.
-        record: the closed run record; None when the run did not come to its end.
+        record: the closed run record; None when a defect ended the run.
         stopped: why it ended early.
     """
 
@@ -41,7 +41,7 @@ class EndState:
 
 
 def end_state(session: RunSession, defect: BaseException | None) -> EndState:
-    """Finish the session, if it came to its end, and say how it ended.
+    """Finish the session and say how it ended.
 
     Completed when every row has a fate, error rows included; Cancelled when somebody asked it to stop; Failed when it
     ended early for another reason or by a defect.
@@ -51,16 +51,13 @@ def end_state(session: RunSession, defect: BaseException | None) -> EndState:
     """
     if defect is not None:
         return EndState("Failed", redact(f"{type(defect).__name__}: {defect}"))
+    record = session.finish()
     stopped = session.control.stopped
-    if stopped is None:
-        try:
-            record = session.finish()
-        except RunStopped as error:
-            stopped = error
-        else:
-            return EndState("Completed", redact(summary(record)), record)
+    # A stop that came when all was published already changes nothing.
+    if stopped is None or record.account is not None:
+        return EndState("Completed", redact(summary(record)), record)
     message = redact(f"{stopped}. It can be resumed: penstock resume {session.run_id}")
-    return EndState("Cancelled" if isinstance(stopped, Interrupted) else "Failed", message, stopped=stopped)
+    return EndState("Cancelled" if isinstance(stopped, Interrupted) else "Failed", message, record, stopped)
 
 
 def summary(record: RunRecord) -> str:

@@ -104,9 +104,10 @@ def call(api: Api, method: str, path: str, body: Any = None, *, timeout: float =
 
 def _call_once(api: Api, method: str, path: str, body: Any, timeout: float) -> Answer:
     data = None if body is None else json.dumps(body).encode()
+    opener = _opener(api)
     request = urllib.request.Request(api.url.rstrip("/") + path, data=data, method=method, headers=_headers(api))  # noqa: S310  # the scheme is checked by _opener
     try:
-        with _opener(api).open(request, timeout=timeout) as response:
+        with opener.open(request, timeout=timeout) as response:
             content = response.read()
             headers = {name.lower(): value for name, value in response.headers.items()}
     except urllib.error.HTTPError as error:

@@ -54,7 +54,7 @@ class Outcome:
     Attributes:
         state: of the flow run.
         message: of that state: one sentence, as shown in Prefect.
-        record: the closed run record; None when the run ended early.
+        record: the closed run record.
         flow_run_id: Prefect's id.
         flow_run_url: its page in Prefect's UI, or empty when there is no UI.
         stopped: why the run ended early; None when it did not.
@@ -106,7 +106,9 @@ def execute(
 def leave_at_once(message: str) -> NoReturn:
     """End the process as it stands, as a second Ctrl-C does: journals are whole, and the next run goes on from them."""
     sys.stdout.flush()
-    sys.stderr.write(f"penstock: {message}\n")
+    # A progress display that is not ended leaves the cursor hidden.
+    sys.stderr.write("\x1b[?25h" if sys.stderr.isatty() else "")
+    sys.stderr.write(f"penstock: {redact(message)}\n")
     sys.stderr.flush()
     os._exit(130)
 
@@ -239,6 +241,8 @@ def _leave(execution: _Execution, leave: Leave) -> NoReturn:
     message = f"{execution.session.control.stopped}; its tasks did not end in time, so it was ended as it stood"
     with contextlib.suppress(ServerUnavailable):
         set_state(execution.connection.api, execution.flow_run_id, "CANCELLED", message, timeout=1.0)
+    # Stopped as it is, it publishes nothing: this only closes the record.
+    execution.session.finish()
     leave(f"{message}. What was answered is kept: penstock resume goes on from here")
 
 

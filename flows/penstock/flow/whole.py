@@ -45,12 +45,8 @@ def run_request(
         with session:
             announce(session, boot)
             connection = boot.wait()
-            from penstock.flow.flow_runs import mark_crashed
             from penstock.flow.run import execute
 
-            for record in session.crashed:
-                if record.flow_run_id:
-                    mark_crashed(connection.api, record.flow_run_id)
             with progress(session) as tick:
                 outcome = execute(session, connection, on_tick=tick, leave=leave)
     finally:
