@@ -331,7 +331,8 @@ def test_a_users_own_httpx_transport_answers_without_a_network():
 FORKED = """
 import asyncio, os, sys
 from penstock.api.provider import Timeouts
-from penstock.api.wire import WireRequest, default_wire
+from penstock.api.wire import WireRequest
+from penstock.api.wires import default_wire
 
 async def status():
     wire = default_wire()

@@ -6,12 +6,14 @@ It knows nothing of limits, retries and steps; `penstock.engine` does.
 from __future__ import annotations
 
 import time
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 
-from penstock import __version__
 from penstock.api.bodies import first_bytes, looks_like_html
 from penstock.api.errors import ApiError, ConnectionFailed, Facts, TimedOut, UnusableBody, from_response
 from penstock.api.provider import Provider
-from penstock.api.wire import FailureKind, Wire, WireError, WireRequest, WireResponse, default_wire
+from penstock.api.wire import FailureKind, Wire, WireError, WireRequest, WireResponse
+from penstock.api.wires import default_wire
 
 # A kept connection that the server has closed fails within one round trip; what fails later is a failure of its own.
 _AT_ONCE = 1.0
@@ -34,7 +36,7 @@ class ApiClient:
         self.provider = provider
         self._wire = default_wire() if wire is None else wire
         self._base = provider.base_url.rstrip("/")
-        self._headers = {"accept": "application/json", "user-agent": f"penstock/{__version__}"}
+        self._headers = {"accept": "application/json", "user-agent": user_agent()}
         if provider.api_key is not None:
             self._headers["authorization"] = f"Bearer {provider.api_key.reveal()}"
         if provider.organization:
@@ -82,4 +84,16 @@ def failure(error: WireError, base_url: str) -> ApiError:
         return ConnectionFailed(f"no connection to {base_url}: {error.detail}", never_sent=True)
     if error.kind is FailureKind.CLOSED:
         return ConnectionFailed(f"the connection ended before the answer did: {error.detail}")
+    if error.kind is FailureKind.TOO_LARGE:
+        return UnusableBody(error.detail)
     return UnusableBody(f"what came is no whole HTTP response: {error.detail}")
+
+
+@lru_cache(maxsize=1)
+def user_agent() -> str:
+    """How requests say who sends them."""
+    try:
+        return f"penstock/{version('penstock')}"
+    except PackageNotFoundError:
+        # A plain clone on the path, as Prefect's workers may have it.
+        return "penstock"

@@ -104,17 +104,6 @@ class Wire(Protocol):
         """Close all connections."""
 
 
-def default_wire() -> Wire:
-    """pyreqwest, or httpx in a child that was forked from a process which had used pyreqwest already."""
-    from penstock.api import wire_pyreqwest
-
-    if wire_pyreqwest.usable():
-        return wire_pyreqwest.PyreqwestWire()
-    from penstock.api.wire_httpx import HttpxWire
-
-    return HttpxWire()
-
-
 def too_large(limit: int) -> WireError:
     """The error of a body that is longer than `limit` bytes."""
     return WireError(FailureKind.TOO_LARGE, f"the response is longer than {limit:,} bytes")

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from penstock.api.client import ApiClient
 from penstock.api.provider import Provider
-from penstock.api.wire import Wire, default_wire
+from penstock.api.wire import Wire
+from penstock.api.wires import default_wire
 from penstock.engine.attempt import Caller
 from penstock.engine.control import RunControl
 from penstock.engine.dispatch import Dispatch
