@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from penstock.sources import Slice
@@ -32,17 +32,17 @@ def partition_rows(steps: Sequence[Step], chosen: int | None) -> int:
     return rows
 
 
-def limit_slices(slices: Sequence[Slice], limit: int | None) -> list[Slice]:
-    """The first `limit` rows."""
+def limit_slices(slices: Iterable[Slice], limit: int | None) -> list[Slice]:
+    """The first `limit` rows; what comes after them is not looked at."""
     if limit is None:
         return list(slices)
     kept: list[Slice] = []
+    left = limit
     for piece in slices:
-        left = limit - sum(one.rows for one in kept)
+        kept.append(replace(piece, rows=min(left, piece.rows)))
+        left -= piece.rows
         if left <= 0:
             break
-        rows = min(left, piece.rows)
-        kept.append(replace(piece, rows=rows))
     return kept
 
 

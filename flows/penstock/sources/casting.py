@@ -86,5 +86,7 @@ def _converted(cells: pl.Expr, kind: pl.DataType) -> pl.Expr:
     if kind == pl.Date:
         return cells.str.to_date(strict=False)
     if kind == pl.Datetime:
-        return cells.str.to_datetime(strict=False, time_unit="us")
+        # Times with a zone are kept as UTC: a column has one zone or none.
+        zoned = cells.str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC").dt.replace_time_zone(None)
+        return pl.coalesce(cells.str.to_datetime(strict=False, time_unit="us"), zoned)
     return cells.str.strip_chars().cast(kind, strict=False)

@@ -30,8 +30,9 @@ def find_files(settings: SourceSettings) -> tuple[list[Path], Format]:
     path = Path(settings.path)
     files = expand(path)
     if not files:
-        what = "is a folder; name its files with a glob such as *.csv" if path.is_dir() else "does not exist"
-        raise InputError(f"source.path: {path} {'matches no file' if '*' in str(path) else what}")
+        what = "matches no file" if any(mark in str(path) for mark in "*?[") else "does not exist"
+        folder = "is a folder; name its files with a glob such as *.csv"
+        raise InputError(f"source.path: {path} {folder if path.is_dir() else what}")
     if settings.format:
         return files, settings.format
     formats = {ENDINGS.get(file.suffix.lower()) for file in files}
@@ -104,13 +105,25 @@ def with_row_keys(data: SliceData, file: int) -> SliceData:
     """Add `ROW_KEY`: file number, row number, and a hash of the row's content."""
     import polars as pl
 
-    rows = data.frame.select(pl.struct(pl.all()).struct.json_encode().alias("row")).to_series()
+    written = [_writable(column) for column in data.frame]
+    rows = pl.DataFrame(written).select(pl.struct(pl.all()).struct.json_encode().alias("row")).to_series()
     keys = [
         f"{file}-{number}-{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
         for number, text in zip(data.numbers, rows, strict=True)
     ]
     data.frame = data.frame.insert_column(0, pl.Series(ROW_KEY, keys, dtype=pl.String))
     return data
+
+
+def _writable(column: pl.Series) -> pl.Series:
+    """Bytes as text, since JSON has none."""
+    import polars as pl
+
+    if column.dtype == pl.Binary:
+        return column.bin.encode("hex")
+    if "Binary" in str(column.dtype):
+        return pl.Series(column.name, [repr(value) for value in column.to_list()], dtype=pl.String)
+    return column
 
 
 def polars_type(name: str) -> pl.DataType:

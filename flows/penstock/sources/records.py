@@ -104,32 +104,32 @@ def record_ends(
     Raises:
         UnclosedQuote: a quoted cell has no end.
     """
-    if delimiter is not None and (data.find(b'"', start) >= 0 or _LONE_RETURN.search(data, start)):
-        return _quoted_ends(data, start, rows, delimiter)
-    return _plain_ends(data, start, rows)
-
-
-def _plain_ends(data: bytes | mmap.mmap, start: int, rows: int) -> Iterator[tuple[int, int, int]]:
     size = len(data)
-    count, offset = 0, start
-    while offset < size:
+    count = 0
+    for offset in range(start, size, _CHUNK):
         chunk = data[offset : offset + _CHUNK]
-        newlines = chunk.count(b"\n")
-        if count + newlines < rows:
-            count += newlines
-            offset += len(chunk)
-            _forget(data, offset)
-            continue
-        place = -1
-        while count < rows:
-            place = chunk.index(b"\n", place + 1)
-            count += 1
-        offset += place + 1
-        yield offset, rows, rows
-        count, start = 0, offset
+        if delimiter is not None and (b'"' in chunk or (b"\r" in chunk and _LONE_RETURN.search(chunk))):
+            # Up to here every newline ends a record and every record is one line; from here on cells decide.
+            yield from _quoted_ends(data, start, rows, delimiter)
+            return
+        left, place = chunk.count(b"\n"), -1
+        while count + left >= rows:
+            for _ in range(rows - count):
+                place = chunk.index(b"\n", place + 1)
+            left -= rows - count
+            yield offset + place + 1, rows, rows
+            count, start = 0, offset + place + 1
+        count += left
+        _forget(data, offset)
     if start < size:
         count += data[size - 1 : size] != b"\n"
         yield size, count, count
+
+
+def _forget(data: bytes | mmap.mmap, upto: int) -> None:
+    """Give back the memory of a file's beginning, which a mapping holds on to otherwise."""
+    if isinstance(data, mmap.mmap) and upto >= mmap.PAGESIZE:
+        data.madvise(mmap.MADV_DONTNEED, 0, upto - upto % mmap.PAGESIZE)
 
 
 def _quoted_ends(data: bytes | mmap.mmap, start: int, rows: int, delimiter: str) -> Iterator[tuple[int, int, int]]:
@@ -148,6 +148,7 @@ def _quoted_ends(data: bytes | mmap.mmap, start: int, rows: int, delimiter: str)
         count, lines, end = count + 1, lines + 1, match.end()
         if count == rows:
             yield end, count, lines
+            _forget(data, end)
             count = lines = 0
             start = end
     if start < size:

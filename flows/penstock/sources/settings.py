@@ -47,12 +47,16 @@ class SourceSettings(BaseModel):
         default=None,
         min_length=1,
         max_length=1,
+        pattern=r"^[\t !#-~]$",
         description="What separates the cells of a CSV file: a comma, or a tab for .tsv, if left out.",
         examples=[";"],
     )
     types: dict[str, Literal["string", "integer", "number", "boolean", "date", "datetime"]] = Field(
         default_factory=dict,
-        description="Types of columns, instead of those found at the beginning of the file.",
+        description=(
+            "Types of columns, instead of those found at the beginning of the file; in JSON Lines also of keys that "
+            "appear only later, which are no columns otherwise."
+        ),
         examples=[{"zip_code": "string"}],
     )
     partition_rows: int | None = Field(
