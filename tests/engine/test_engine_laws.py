@@ -9,10 +9,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from echo_jobs import Echo, Kept, items
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import Echo, Kept, items
 from penstock.api.provider import Limits, Provider, RetryPolicy, Timeouts
 from penstock.api.wire import FailureKind, WireError, WireRequest, WireResponse
 from penstock.engine import Job, RunControl

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from echo_jobs import Echo, Kept, echo, items, provider_of, run
 
-from conftest import Echo, Kept, echo, items, provider_of, run
 from penstock.api.provider import Limits, RetryPolicy
 from penstock.engine import Job, RunControl, engine
 from penstock.items import Cause, Packing, Usage

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from echo_jobs import Kept, items
 
-from conftest import Kept, items
 from penstock.api.provider import Limits, Provider, RetryPolicy, Timeouts
 from penstock.engine import Job, RunControl, engine
 from penstock.sandbox.launch import start

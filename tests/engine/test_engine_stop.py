@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from echo_jobs import Echo, Kept, echo, items, provider_of, run
 
-from conftest import Echo, Kept, echo, items, provider_of, run
 from penstock.api.provider import Limits, RetryPolicy
 from penstock.engine import Job, RunControl, engine
 from penstock.errors import (
@@ -266,7 +266,7 @@ def test_the_last_answer_wins_over_a_stop_that_comes_with_it():
 CTRL_C = """
 import sys, threading
 sys.path[:0] = {tests!r}
-from conftest import Echo, Kept, echo, items, provider_of
+from echo_jobs import Echo, Kept, echo, items, provider_of
 from raw_http import RawServer, Reply
 import os
 os.environ["ENGINE_TEST_KEY"] = "x" * 10
