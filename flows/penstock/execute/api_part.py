@@ -56,6 +56,7 @@ class ApiPart:
     Attributes:
         name: the step's id.
         retry_causes: which failures of before are asked again; None for all.
+        carried_rows: rows whose answers an earlier run had paid for; known when `write` has returned.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ApiPart:
     control: RunControl
     keys: list[str]
     retry_causes: tuple[str, ...] | None = None
+    carried_rows: int = 0
 
     def write(self, rows: Rows, finish: Callable[[Rows], dict[str, Any]]) -> dict[str, Any]:
         """Ask, join and write. `finish` writes the errors part and returns the counts, when all fates are known."""
@@ -92,8 +94,8 @@ class ApiPart:
         for item in asked.asked_by.values():
             sink.copies[item] = sink.copies.get(item, 0) + 1
         answered = journal.answered
-        known = sum(item in answered for item in asked.asked_by.values())
-        self.control.note_rows(done=len(asked.passed) + known, failed=len(asked.errors) + len(carried))
+        self.carried_rows = sum(item in answered for item in asked.asked_by.values())
+        self.control.note_rows(done=len(asked.passed) + self.carried_rows, failed=len(asked.errors) + len(carried))
         items = [item for item in asked.items if item.number not in answered and item.number not in carried]
         if items:
             engine().run(Job(self.step, items, sink, self.provider, self.control, concurrency=self.step.concurrency))
@@ -110,7 +112,9 @@ class ApiPart:
         tables = part_writer.Answers(asked, journal, answers, usage_name, sums.add).tables(rows.frame)
 
         def final() -> dict[str, Any]:
-            counts.update(model=self.step.model, prices=table_version(), usage=sums.as_dict())
+            counts.update(
+                model=self.step.model, prices=table_version(), usage=sums.as_dict(), carried=self.carried_rows
+            )
             return counts
 
         # One part at a time: what writing needs is then the same for any number of workers.

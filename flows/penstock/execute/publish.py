@@ -19,11 +19,12 @@ from penstock.tables.state import State
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What stands where; `errors` is None when no row failed."""
+    """What stands where; `errors` is None when no row failed; `carried_rows` had been paid before."""
 
     account: Account
     outputs: list[OutputRecord]
     errors: Path | None
+    carried_rows: int
 
 
 def plan_parts(plan: Plan, state: State) -> list[tuple[str, list[tuple[Path, Path]]]]:
@@ -43,7 +44,8 @@ def publish(plan: Plan, spec: Spec, state: State, folder: Path) -> Published:
         StorageFailed: an output cannot be written.
     """
     parts = plan_parts(plan, state)
-    account = _account(parts)
+    counts = _counts(parts)
+    account = close_account(counts)
     errors = _write_errors(parts, folder)
     if errors and spec.errors.path:
         with whole_or_absent(Path(spec.errors.path)) as temporary:
@@ -57,10 +59,15 @@ def publish(plan: Plan, spec: Spec, state: State, folder: Path) -> Published:
         outputs.append(OutputRecord(path=str(done.path), rows=done.rows, files=done.files))
         if done.rows != account.written:
             raise AccountError(f"{done.path} has {done.rows} rows and the account {account.written}")
-    return Published(account, outputs, errors)
+    return Published(account, outputs, errors, _carried_rows(plan, counts[-1][1]))
 
 
-def _account(parts: list[tuple[str, list[tuple[Path, Path]]]]) -> Account:
+def _carried_rows(plan: Plan, counts: list[dict[str, Any]]) -> int:
+    """Rows of the last segment whose answers were paid before: whole parts, and what journals and old parts held."""
+    return sum(one.get("carried", 0) if one["run"] == plan.run_id else one["written"] for one in counts)
+
+
+def _counts(parts: list[tuple[str, list[tuple[Path, Path]]]]) -> list[tuple[str, list[dict[str, Any]]]]:
     counts: list[tuple[str, list[dict[str, Any]]]] = []
     for segment, files in parts:
         found: list[dict[str, Any]] = []
@@ -70,7 +77,7 @@ def _account(parts: list[tuple[str, list[tuple[Path, Path]]]]) -> Account:
                 raise AccountError(f"the part {part} is missing although its task ended")
             found.append(one)
         counts.append((segment, found))
-    return close_account(counts)
+    return counts
 
 
 def _write_errors(parts: list[tuple[str, list[tuple[Path, Path]]]], folder: Path) -> Path | None:

@@ -171,7 +171,7 @@ class Session:
         self.record.account = done.account
         self.record.outputs = done.outputs
         self.record.errors_path = str(done.errors) if done.errors else None
-        self.record.carried_rows = sum(one.answered_rows for one in self.plan.reuse[-1:])
+        self.record.carried_rows = done.carried_rows
         failed = done.account.failed
         self._close(RunStatus.COMPLETED_WITH_ERRORS if failed else RunStatus.COMPLETED)
         return self.record
