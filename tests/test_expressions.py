@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,14 @@ from hypothesis import strategies as st
 
 from penstock.errors import ExpressionError
 from penstock.expressions import plain_pieces, renderer, sql_columns, template_columns
+
+
+def mistake_of(call: Callable[[], object]) -> ExpressionError | None:
+    try:
+        call()
+    except ExpressionError as error:
+        return error
+    return None
 
 
 def place(text: str, error: ExpressionError) -> str:
@@ -105,8 +114,26 @@ def test_sql_that_takes_the_parser_exponential_time_does_not_reach_it(text: str)
 
 
 SQL_PIECES = st.sampled_from(
-    ["a", "b", '"c d"', "1", "'x'", "+", "-", "(", ")", "[", "]", ",", "and", "or", "not", "in", "case", "when", "then"]
-    + [
+    [
+        "a",
+        "b",
+        '"c d"',
+        "1",
+        "'x'",
+        "+",
+        "-",
+        "(",
+        ")",
+        "[",
+        "]",
+        ",",
+        "and",
+        "or",
+        "not",
+        "in",
+        "case",
+        "when",
+        "then",
         "else",
         "end",
         "like",
@@ -129,9 +156,8 @@ SQL_PIECES = st.sampled_from(
 
 @given(st.lists(SQL_PIECES, max_size=25).map(" ".join) | st.text(max_size=60))
 def test_any_text_is_sql_or_an_expression_error_inside_it(text: str) -> None:
-    try:
-        sql_columns(text)
-    except ExpressionError as error:
+    error = mistake_of(lambda: sql_columns(text))
+    if error is not None:
         assert 0 <= error.offset <= len(text)
         assert error.width >= 1
 
@@ -211,8 +237,6 @@ TEMPLATE_PIECES = st.sampled_from(
         "|",
         "upper",
         "is",
-    ]
-    + [
         "defined",
         "(",
         ")",
@@ -238,16 +262,12 @@ TEMPLATE_PIECES = st.sampled_from(
 
 @given(st.lists(TEMPLATE_PIECES, max_size=25).map(" ".join) | st.text(max_size=60))
 def test_any_text_is_a_template_or_an_expression_error_inside_it(text: str) -> None:
-    try:
-        template_columns(text)
-    except ExpressionError as error:
+    error = mistake_of(lambda: template_columns(text))
+    if error is not None:
         assert 0 <= error.offset <= len(text)
         return
-    row = {"a": "x", "b": 3}
-    try:
-        assert isinstance(renderer(text)(row), str)
-    except ExpressionError as error:
-        assert error.message
+    failure = mistake_of(lambda: renderer(text)({"a": "x", "b": 3}))
+    assert failure is None or failure.message
 
 
 @pytest.mark.parametrize(

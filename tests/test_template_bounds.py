@@ -50,6 +50,8 @@ ADDED = "{% set a = 'xxxxxxxxxx' %}" + "{% set a = a + a %}" * 40 + "{{ a }}"
         "{{ (body * 1000000).join([body, body]) }}{{ (body * 1000).join((body * 100000) | list) }}",
         "{{ '<!---->' * 1000000 | striptags }}" + "{{ ('<!---->' * 1000000) | striptags }}",
         "{{ [[1], [2]] | sum(start=[]) }}",
+        "{{ range(99999) | map('center', 1000000) | list | length }}",
+        "{{ range(99999) | map('center', 1000000) | join }}",
         "{% for i in range(10**9) %}x{% endfor %}",
         "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
         "{% for i in range(99999) %}" + "x" * 1000 + "{% endfor %}",

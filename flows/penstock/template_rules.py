@@ -23,6 +23,12 @@ FILTERS = frozenset({
 })  # fmt: skip
 """The filters that templates may use. `random` is not among them: the same row must always give the same text."""
 
+TEXT_FILTERS = frozenset({
+    "capitalize", "center", "e", "escape", "format", "indent", "lower", "replace", "string", "striptags", "title",
+    "trim", "truncate", "upper", "urlencode", "wordcount", "wordwrap",
+})  # fmt: skip
+"""The filters that make text of their value first: a null is no text to them, where Jinja would make ``None`` of it."""
+
 _TEXT_METHODS = frozenset({
     "capitalize", "casefold", "center", "count", "endswith", "find", "index", "isalnum", "isalpha", "isdecimal",
     "isdigit", "islower", "isnumeric", "isspace", "istitle", "isupper", "join", "ljust", "lower", "lstrip", "partition",

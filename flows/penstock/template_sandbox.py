@@ -20,8 +20,8 @@ from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 
 from penstock.errors import ExpressionError
-from penstock.template_bounds import checked_arguments, checked_operation, checked_size
-from penstock.template_rules import FILTERS, LONGEST_SECONDS, LONGEST_TEXT, METHODS, MOST_LOOPS
+from penstock.template_bounds import checked_arguments, checked_operation, checked_size, too_long
+from penstock.template_rules import FILTERS, LONGEST_SECONDS, LONGEST_TEXT, METHODS, MOST_LOOPS, TEXT_FILTERS
 from penstock.template_text import BOUNDED_LITERAL, BOUNDED_LOOP, JOINED, bounded_tree, checked_tree, name_places
 
 _BUDGET = ""
@@ -47,12 +47,20 @@ class _Budget:
         # A text that is put into a variable and then printed is counted twice.
         self.characters = 2 * LONGEST_TEXT
         self.loops = MOST_LOOPS
+        # Filters inside `map` make texts that are held all at once.
+        self.filtered = 5 * LONGEST_TEXT
         self._deadline = monotonic() + LONGEST_SECONDS
 
     def spend(self, characters: int) -> None:
         self.characters -= characters
         if self.characters < 0:
             raise ExpressionError(f"the rendered text is longer than {LONGEST_TEXT:,} characters")
+
+    def hold(self, value: Any) -> Any:
+        self.filtered -= len(value) if isinstance(value, str) else 0
+        if self.filtered < 0:
+            raise ExpressionError(f"the template's filters make more than {5 * LONGEST_TEXT:,} characters")
+        return value
 
     def turn(self, characters: int) -> None:
         self.loops -= 1
@@ -241,6 +249,7 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def guarded(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
         budget: _Budget = context.parent[_BUDGET]
         budget.check_time()
+        value = "" if value is None and name in TEXT_FILTERS else value
         checked_arguments(name, value, args, kwargs)
         first: dict[str, Any] = {
             "context": context,
@@ -248,7 +257,7 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             "environment": context.environment,
         }
         given = (first[wants],) if wants in first else ()
-        return checked_size(function(*given, checked_size(value), *args, **kwargs))
+        return budget.hold(checked_size(function(*given, checked_size(value), *args, **kwargs)))
 
     return guarded
 
@@ -267,8 +276,22 @@ def _sum(values: Iterable[Any], attribute: str | None = None, start: float = 0) 
     return sum(numbers)
 
 
+def _join(values: Iterable[Any], d: str = "", attribute: str | None = None) -> str:
+    """The values one after the other with `d` between them; nulls are left out."""
+    texts: list[str] = []
+    length = 0
+    for value in values:
+        found = value if attribute is None else value[attribute]
+        if found is not None:
+            texts.append(str(found))
+            length += len(texts[-1]) + len(d)
+            if length > LONGEST_TEXT:
+                raise too_long()
+    return d.join(texts)
+
+
 def _list(values: Iterable[Any]) -> list[Any]:
     return list(values)
 
 
-_OWN: dict[str, Callable[..., Any]] = {"tojson": _to_json, "sum": _sum, "list": _list}
+_OWN: dict[str, Callable[..., Any]] = {"tojson": _to_json, "sum": _sum, "list": _list, "join": _join}

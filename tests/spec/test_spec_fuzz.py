@@ -86,8 +86,12 @@ def test_a_pipeline_with_a_damaged_place_gives_a_spec_or_its_mistakes(place: int
 
 
 _WORDS = st.sampled_from(
-    [*Model.model_fields, *{name for kind in KINDS.values() for name in kind.model_fields}, *KINDS, "sandbox", "openai"]
-    + [
+    [
+        *Model.model_fields,
+        *{name for kind in KINDS.values() for name in kind.model_fields},
+        *KINDS,
+        "sandbox",
+        "openai",
         "parquet",
         "path",
         "base_url",
@@ -100,8 +104,22 @@ _WORDS = st.sampled_from(
         "${X}",
         "${X:-5}",
         "${params.a}",
+        "{{ a }}",
+        "{{",
+        "{% if %}",
+        "a > 1",
+        "select 1",
+        "'",
+        "5%",
+        "1h",
+        "-1",
+        "$",
+        "~",
+        "é",
+        "\x85",
+        "\t",
+        "x" * 300,
     ]
-    + ["{{ a }}", "{{", "{% if %}", "a > 1", "select 1", "'", "5%", "1h", "-1", "$", "~", "é", "\x85", "\t", "x" * 300]
 )
 _VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10) | _WORDS,

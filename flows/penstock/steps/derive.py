@@ -19,7 +19,7 @@ class Derive(TableStep):
 
     kind: ClassVar[str] = "derive"
     summary: ClassVar[str] = "Adds columns, or replaces them, by SQL expressions over the row."
-    example: ClassVar[str] = 'uses: derive\ncolumns:\n  text: "concat(title, \'. \', body)"\n'
+    example: ClassVar[str] = "uses: derive\ncolumns:\n  text: \"concat(title, '. ', body)\"\n"
 
     uses: Literal["derive"] = Field(description="The kind of step.")
     columns: dict[str, Sql] = Field(

@@ -96,7 +96,8 @@ class Embed(ApiStep):
 
         pieces = plain_pieces(self.input)
         plain = {pl.String, pl.Int64, pl.Int32, pl.UInt32}
-        if pieces is not None and all(not named or frame.schema[text] in plain for text, named in pieces):
+        columns = [text for text, named in pieces or [] if named]
+        if pieces is not None and columns and all(frame.schema[name] in plain for name in columns):
             parts = [
                 pl.col(text).cast(pl.String).fill_null("") if named else pl.lit(text, dtype=pl.String)
                 for text, named in pieces

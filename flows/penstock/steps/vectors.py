@@ -75,6 +75,8 @@ def read_vectors(body: bytes | memoryview, count: int, size: int | None) -> Vect
         raise UnusableAnswer(f"a vector has {len(wrong) / 4:g} numbers where {expected // 4} belong")
     if any(not vector for vector in vectors):
         raise UnusableAnswer("a vector is empty")
+    if expected % 4:
+        raise UnusableAnswer(f"a vector has {expected} bytes, which are no whole numbers of four bytes each")
     data = b"".join(vectors)
     _check_numbers(data, count)
     usage = response.usage
@@ -83,13 +85,13 @@ def read_vectors(body: bytes | memoryview, count: int, size: int | None) -> Vect
 
 def _decode(body: bytes | memoryview) -> _Base64Response | _FloatResponse:
     try:
-        return _base64.decode(body)
-    except msgspec.ValidationError:
-        # Some servers send floats whatever they are asked for.
         try:
+            return _base64.decode(body)
+        except msgspec.ValidationError:
+            # Some servers send floats whatever they are asked for.
             return _floats.decode(body)
-        except msgspec.ValidationError as error:
-            raise UnusableAnswer(f"not an embeddings response: {error}; it begins {_beginning(body)}") from None
+    except msgspec.ValidationError as error:
+        raise UnusableAnswer(f"not an embeddings response: {error}; it begins {_beginning(body)}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnusableAnswer(f"not JSON: {error}; it begins {_beginning(body)}") from None
 
@@ -112,9 +114,13 @@ def _check_numbers(data: bytes, count: int) -> None:
     if not math.isfinite(numbers.sum()) and not numbers.is_finite().all():
         raise UnusableAnswer("a vector holds NaN or infinity")
     width = len(data) // count
-    zeros = bytes(width)
-    if any(data[start : start + width] == zeros for start in range(0, len(data), width)):
+    if any(_is_zero(data[start : start + width]) for start in range(0, len(data), width)):
         raise UnusableAnswer("a vector is all zeros")
+
+
+def _is_zero(vector: bytes) -> bool:
+    # The bytes of zero and of minus zero; few other numbers are made of them, so that hardly a vector is unpacked.
+    return not vector.strip(b"\x00\x80") and not any(struct.unpack(f"<{len(vector) // 4}f", vector))
 
 
 def _beginning(body: bytes | memoryview) -> str:
