@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from penstock.execute.asking import Questions, usage_type
 from penstock.items import Cause
 from penstock.steps import ApiStep
-from penstock.tables.failures import RowError
+from penstock.tables.failures import RowError, key_column
 from penstock.tables.journal import NUMBER, Journal
 from penstock.tables.numbers import from_runs
 from penstock.tables.parts import read_counts
@@ -70,7 +70,7 @@ def carried_errors(
             step=row["step"],
             cause=Cause(row["cause"]),
             message=row["message"],
-            keys={key: row[key] for key in keys},
+            keys={key: row[key_column(key)] for key in keys},
             status=row["status"],
             code=row["code"],
             attempts=row["attempts"],

@@ -59,12 +59,14 @@ def publish(plan: Plan, spec: Spec, state: State, folder: Path) -> Published:
         outputs.append(OutputRecord(path=str(done.path), rows=done.rows, files=done.files))
         if done.rows != account.written:
             raise AccountError(f"{done.path} has {done.rows} rows and the account {account.written}")
-    return Published(account, outputs, errors, _carried_rows(plan, counts[-1][1]))
+    return Published(account, outputs, errors, _carried_rows(plan, dict(counts)))
 
 
-def _carried_rows(plan: Plan, counts: list[dict[str, Any]]) -> int:
-    """Rows of the last segment whose answers were paid before: whole parts, and what journals and old parts held."""
-    return sum(one.get("carried", 0) if one["run"] == plan.run_id else one["written"] for one in counts)
+def _carried_rows(plan: Plan, counts: dict[str, list[dict[str, Any]]]) -> int:
+    """Rows of the last API step whose answers were paid before: whole parts, and what journals and old parts held."""
+    asking = [segment.id for segment in plan.segments if segment.api][-1:]
+    parts = [one for segment in asking for one in counts[segment]]
+    return sum(one["carried"] if one["run"] == plan.run_id else one["written"] for one in parts)
 
 
 def _counts(parts: list[tuple[str, list[tuple[Path, Path]]]]) -> list[tuple[str, list[dict[str, Any]]]]:
