@@ -14,6 +14,7 @@ from typing import Any
 from penstock.errors import InputError, StorageFailed
 from penstock.outputs.base import Published
 from penstock.tables.parts import read_counts, sync_file, sync_folder
+from penstock.tables.state import is_alive
 
 _OWN_NAME = re.compile(r"part-\d{5}\.parquet")
 
@@ -28,6 +29,7 @@ def check_folder(target: Path) -> None:
         InputError: there is a file, or a folder with things in it that Penstock did not write.
         StorageFailed: the parent cannot be written.
     """
+    target = _real(target)
     if target.is_file():
         raise InputError(f"the output path {target} is a file; a folder of Parquet files belongs there")
     if target.is_dir() and not _is_own(target):
@@ -35,12 +37,11 @@ def check_folder(target: Path) -> None:
             f"the output folder {target} holds files that Penstock did not write, and it would replace them. "
             "Choose another path, or empty the folder"
         )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageFailed(f"the output folder {target.parent} cannot be made: {error.strerror}") from None
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise StorageFailed(f"the output folder {target.parent} cannot be written; mend its permissions and resume")
+    standing = next(folder for folder in target.parents if folder.exists())
+    if not standing.is_dir():
+        raise InputError(f"the output path {target} leads through {standing}, which is a file")
+    if not os.access(standing, os.W_OK | os.X_OK):
+        raise StorageFailed(f"the folder {standing} cannot be written; mend its permissions and resume")
 
 
 def replace_folder(target: Path, parts: Sequence[Path]) -> Published:
@@ -49,12 +50,15 @@ def replace_folder(target: Path, parts: Sequence[Path]) -> Published:
     Raises:
         StorageFailed: the disk is full or the folder cannot be written; `target` is as it was.
     """
+    import pyarrow as pa
     from pyarrow import parquet
 
     check_folder(target)
+    wanted, target = target, _real(target)
     staging = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
-        shutil.rmtree(staging, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
         staging.mkdir()
         files: list[dict[str, Any]] = []
         for number, part in enumerate(parts):
@@ -64,13 +68,14 @@ def replace_folder(target: Path, parts: Sequence[Path]) -> Published:
             files.append({"name": file.name, "rows": rows, "bytes": file.stat().st_size, "sha256": _sha256(file)})
         sync_folder(staging)
         _put_in_place(staging, target)
-    except OSError as error:
+    except (OSError, pa.ArrowInvalid) as error:
         shutil.rmtree(staging, ignore_errors=True)
+        reason = error.strerror if isinstance(error, OSError) else None
         raise StorageFailed(
-            f"the output folder {target} could not be written: {error.strerror or error}. All answers are kept; "
+            f"the output folder {target} could not be written: {reason or error}. All answers are kept; "
             "make room or mend the folder, then resume"
         ) from error
-    return Published(target, sum(entry["rows"] for entry in files), files)
+    return Published(wanted, sum(entry["rows"] for entry in files), files)
 
 
 def damage(target: Path, files: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -96,6 +101,20 @@ def _is_own(target: Path) -> bool:
     """Whether all files of a folder were written by Penstock: by their names, and the mark in their footers."""
     files = list(target.iterdir())
     return all(_OWN_NAME.fullmatch(file.name) and read_counts(file) is not None for file in files)
+
+
+def _real(target: Path) -> Path:
+    """Where the folder is, when the path is a link to it: what a link points to is replaced, never the link."""
+    return target.resolve() if target.is_symlink() else target
+
+
+def _sweep(target: Path) -> None:
+    """Remove what processes that died while they published left beside the folder."""
+    name = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.(new|old)")
+    for left in list(target.parent.iterdir()):
+        match = name.fullmatch(left.name)
+        if match and (int(match[1]) == os.getpid() or not is_alive(int(match[1]))):
+            shutil.rmtree(left)
 
 
 def _link_or_copy(part: Path, file: Path) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from penstock.plan.model import Segment
-from penstock.sources import Slice, SourceSettings
-from penstock.steps import Step
+from penstock.sources import ENDINGS, Slice, SourceSettings
+from penstock.steps import ApiStep, Step
 
 _VERSION = 1
 
@@ -27,11 +28,18 @@ def fingerprint(*contents: Any) -> str:
 
 def segment_content(segment: Segment, steps: Sequence[Step], provider: str, key: Sequence[str]) -> list[Any]:
     """What a segment does to its rows. `provider` says where its requests go."""
-    return [list(key), provider if segment.api else "", *(steps[place].content() for place in segment.steps)]
+    last = steps[segment.steps[-1]] if segment.steps else None
+    # A step's name is no content, but the column with its usage is called by it.
+    usage = f"{last.name}_usage" if isinstance(last, ApiStep) and last.usage else ""
+    contents = [steps[place].content() for place in segment.steps]
+    return [list(key), provider if segment.api else "", usage, *contents]
 
 
 def slices_content(slices: Sequence[Slice], settings: SourceSettings, schema: str) -> list[Any]:
     """What a partition's rows are: the digests of its slices. Their places matter only where they name the rows."""
     places = [] if settings.keys else [[piece.file, piece.first_row] for piece in slices]
     what = [[piece.digest, piece.rows] for piece in slices]
-    return [what, places, settings.model_dump(mode="json", include={"format", "key", "delimiter", "types"}), schema]
+    # Settings that say what is so anyway change nothing; types and key stand in the schema and the segments.
+    kind = settings.format or ENDINGS.get(Path(settings.path).suffix.lower())
+    delimiter = "" if kind != "csv" or settings.delimiter == "," else settings.delimiter or ""
+    return [what, places, kind, delimiter, schema]

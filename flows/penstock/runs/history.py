@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import socket
 from datetime import UTC, datetime
@@ -10,14 +11,23 @@ from pathlib import Path
 
 from penstock.errors import InputError
 from penstock.runs.record import RECORD, RunRecord, RunStatus, read_record
-from penstock.tables.state import State
+from penstock.tables.state import State, is_alive
+
+_log = logging.getLogger(__name__)
 
 
 def list_runs(root: Path, pipeline: str | None = None) -> list[tuple[Path, RunRecord]]:
-    """All runs below a state folder with the folder of each, the newest first."""
-    found = root.glob(f"{pipeline or '*'}/runs/*/{RECORD}")
-    runs = [(path.parent, read_record(path.parent)) for path in found]
-    return sorted(runs, key=lambda run: run[1].run_id, reverse=True)
+    """All runs below a state folder with the folder of each, the newest first.
+
+    A record that cannot be read, because it is damaged or of a later version, is left out with a warning.
+    """
+    runs: list[tuple[Path, RunRecord]] = []
+    for path in root.glob(f"{pipeline or '*'}/runs/*/{RECORD}"):
+        try:
+            runs.append((path.parent, read_record(path.parent)))
+        except InputError as error:
+            _log.warning("%s", error)
+    return sorted(runs, key=lambda run: (run[1].started_at, run[1].run_id), reverse=True)
 
 
 def find_run(root: Path, wanted: str | None, *, pipeline: str | None = None) -> tuple[Path, RunRecord]:
@@ -46,7 +56,7 @@ def mark_crashed(state: State) -> list[RunRecord]:
     """Runs of this pipeline that say they are running and whose process on this machine is gone: now crashed."""
     marked: list[RunRecord] = []
     for folder, record in list_runs(state.root, state.pipeline):
-        if record.status is not RunStatus.RUNNING or record.host != socket.gethostname() or _is_alive(record.pid):
+        if record.status is not RunStatus.RUNNING or record.host != socket.gethostname() or not _is_gone(record.pid):
             continue
         record.status = RunStatus.CRASHED
         record.message = f"the process {record.pid} died; go on with `penstock resume {record.run_id}`"
@@ -56,13 +66,5 @@ def mark_crashed(state: State) -> list[RunRecord]:
     return marked
 
 
-def _is_alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _is_gone(pid: int) -> bool:
+    return pid == os.getpid() or not is_alive(pid)

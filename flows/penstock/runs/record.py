@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from penstock.errors import InputError
 from penstock.runs.account import Account
 from penstock.secrets import redact
+from penstock.tables.parts import whole_or_absent
 
 RECORD = "run.json"
 PLAN = "plan.json"
@@ -96,10 +97,8 @@ class RunRecord(BaseModel):
 
     def save(self, folder: Path) -> None:
         """Write the record, whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{RECORD}.tmp"
-        temporary.write_text(redact(self.model_dump_json(indent=1)))
-        temporary.replace(folder / RECORD)
+        with whole_or_absent(folder / RECORD) as temporary:
+            temporary.write_text(redact(self.model_dump_json(indent=1)))
 
 
 def new_run_id(now: datetime | None = None) -> str:

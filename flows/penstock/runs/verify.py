@@ -31,8 +31,7 @@ def verify_run(record: RunRecord, parts: Sequence[tuple[str, Sequence[tuple[Path
             found.append(one)
             if one["rows"] != one["written"]:
                 problems.append(f"{part} has {one['rows']} rows and says {one['written']}")
-            if (failed := _rows(errors)) != one["failed"]:
-                problems.append(f"{errors} has {failed} rows and its part says {one['failed']}")
+            problems += _wrong_rows(errors, one["failed"], "its part")
         counts.append((segment, found))
     if problems:
         return problems
@@ -42,15 +41,32 @@ def verify_run(record: RunRecord, parts: Sequence[tuple[str, Sequence[tuple[Path
         return [str(error)]
     if record.account is not None and account != record.account:
         problems.append("the account of the parts is not the one in the run record")
+    if record.errors_path is not None:
+        problems += _wrong_rows(Path(record.errors_path), account.failed, "the account")
     for output in record.outputs:
-        problems += damage(Path(output.path), output.files)
-        rows = sum(_rows(Path(output.path) / entry["name"]) for entry in output.files)
-        if rows != account.written:
-            problems.append(f"{output.path} has {rows} rows and the account {account.written}")
+        damages = damage(Path(output.path), output.files)
+        rows = sum(_rows(Path(output.path) / entry["name"]) or 0 for entry in output.files)
+        if not damages and rows != account.written:
+            damages = [f"{output.path} has {rows} rows and the account {account.written}"]
+        problems += damages
     return problems
 
 
-def _rows(path: Path) -> int:
+def _wrong_rows(path: Path, expected: int, by: str) -> list[str]:
+    rows = _rows(path)
+    if rows is None:
+        return [f"{path} is damaged"]
+    return [] if rows == expected else [f"{path} has {rows} rows and {by} says {expected}"]
+
+
+def _rows(path: Path) -> int | None:
+    """Rows of a Parquet file, 0 where there is none, None where it cannot be read."""
+    import pyarrow as pa
     from pyarrow import parquet
 
-    return parquet.read_metadata(path).num_rows if path.exists() else 0
+    try:
+        return int(parquet.read_metadata(path).num_rows)
+    except FileNotFoundError:
+        return 0
+    except (pa.ArrowInvalid, OSError):
+        return None

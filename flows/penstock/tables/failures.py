@@ -41,12 +41,36 @@ class RowError:
     text: str | None = None
 
 
+_OWN_COLUMNS = frozenset(
+    [
+        "partition",
+        "number",
+        "step",
+        "cause",
+        "message",
+        "status",
+        "code",
+        "attempts",
+        "request_id",
+        "usd",
+        "file",
+        "line",
+        "text",
+    ]
+)
+
+
+def key_column(name: str) -> str:
+    """The errors table's name for a key column: its own, unless the table has another column of that name."""
+    return f"key_{name}" if name in _OWN_COLUMNS else name
+
+
 def error_schema(keys: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
     """The columns of an errors table: the key columns first."""
     import polars as pl
 
     return {
-        **keys,
+        **{key_column(name): kind for name, kind in keys.items()},
         "partition": pl.Int64(),
         "number": pl.Int64(),
         "step": pl.String(),
@@ -70,7 +94,7 @@ def error_frame(errors: Sequence[RowError], keys: dict[str, pl.DataType], partit
     names = [name for name in error_schema({}) if name not in {"partition", "cause", "text"}]
     rows = [
         {
-            **{name: error.keys.get(name) for name in keys},
+            **{key_column(name): error.keys.get(name) for name in keys},
             **{name: getattr(error, name) for name in names},
             "partition": partition,
             "cause": str(error.cause),

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from penstock.errors import InputError
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -80,12 +82,15 @@ class Journal:
 
         Raises:
             OSError: the disk is full or gone; also for an earlier `fsync` that failed.
+            InputError: its columns are not those of the batches before.
         """
         if self._sync_error is not None:
             raise self._sync_error
         if self._frames.schema is None:
             self._write([_MAGIC, *_framed(batch.schema.serialize())])
             self._frames.schema = batch.schema
+        elif not batch.schema.equals(self._frames.schema):
+            batch = self._like_those_before(batch)
         content = batch.serialize()
         start = self._frames.end + _FRAME.size
         self._write(_framed(content))
@@ -128,6 +133,23 @@ class Journal:
         if len(self._cache) > _CACHED_FRAMES:
             self._cache.popitem(last=False)
         return batch
+
+    def _like_those_before(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch with the names and nullability of the journal's columns, which may not change a value."""
+        import pyarrow as pa
+
+        try:
+            return batch.cast(self._frames.schema)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
+            kinds = [
+                f"{field.name}: {field.type}"
+                for field in batch.schema
+                if self._frames.schema is not None and field not in list(self._frames.schema)
+            ]
+            raise InputError(
+                f"the server's answers have other columns than those answered before ({', '.join(kinds)}), which are "
+                f"kept in {self.path}. Name the length of the vectors in the step, or remove that file to ask anew"
+            ) from None
 
     def _write(self, buffers: list[Any]) -> None:
         expected = sum(len(memoryview(buffer)) for buffer in buffers)

@@ -63,13 +63,22 @@ def write_part(
 
 
 def read_counts(path: Path) -> dict[str, Any] | None:
-    """The counts of a part; None where there is no whole part."""
+    """The counts of a part; None where there is no whole part.
+
+    Raises:
+        OSError: the file is there and the system will not let it be read.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
         metadata = parquet.read_metadata(path)
-    except (FileNotFoundError, pa.ArrowInvalid):
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, pa.ArrowInvalid):
+        return None
+    except OSError as error:
+        # Arrow says with an OSError of no number that a footer makes no sense.
+        if error.errno is not None:
+            raise
         return None
     stored = (metadata.metadata or {}).get(METADATA_KEY)
     return None if stored is None else {**json.loads(stored), "rows": metadata.num_rows}

@@ -61,7 +61,7 @@ class State:
         )
 
     def lock(self) -> RunLock:
-        """Take the pipeline's lock for one run.
+        """Take the pipeline's lock for one run, and clear away what a killed one left half written.
 
         Raises:
             RunLocked: another process has it.
@@ -88,6 +88,9 @@ class State:
             ) from None
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
+        for left in self.folder.glob("parts/*/.*.tmp"):
+            # Of a process that was killed while it wrote a part; whoever has the lock writes none yet.
+            left.unlink(missing_ok=True)
         return RunLock(handle)
 
     def is_locked(self) -> bool:
@@ -103,6 +106,17 @@ class State:
         finally:
             os.close(handle)
         return False
+
+
+def is_alive(pid: int) -> bool:
+    """Whether this machine has a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class RunLock:
