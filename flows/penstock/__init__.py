@@ -15,12 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from penstock.version import __version__
+
 if TYPE_CHECKING:
     from penstock.plan.model import Plan
     from penstock.runs.record import RunRecord
     from penstock.spec import Loaded
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "load", "plan", "run"]
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock import __version__
 from penstock.api import errors
 from penstock.api.client import ApiClient
 from penstock.api.provider import Provider, Timeouts
 from penstock.api.wire import FailureKind, WireError, WireRequest, WireResponse
 from penstock.errors import InputError
 from penstock.secrets import Secret
+from penstock.version import __version__
 from raw_http import RawServer, Reply, Seen, error, reply
 
 KEY = "sk-test-0123456789"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from penstock import __version__
 from penstock.cli import check, init, plan, run, runs, sandbox, server
+from penstock.version import __version__
 
 app = typer.Typer(
     name="penstock",

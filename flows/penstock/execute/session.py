@@ -14,7 +14,6 @@ from typing import Any, Self
 
 import msgspec
 
-from penstock import __version__
 from penstock.engine.control import RunControl, control_of, release
 from penstock.engine.prices import table_version
 from penstock.errors import InputError, Interrupted, RunStopped, SpecError
@@ -29,6 +28,7 @@ from penstock.secrets import redact
 from penstock.spec import Loaded, Spec, load
 from penstock.spec.provider import SANDBOX_KEY, SandboxSettings
 from penstock.tables.state import State
+from penstock.version import __version__
 
 WORKERS = 3
 """Partitions in work at a time: enough to keep requests in flight while one partition ends and the next begins."""
