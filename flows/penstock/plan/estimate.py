@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from penstock.engine.packing import packs
 from penstock.engine.prices import price
 from penstock.engine.tokens import counter
-from penstock.items import Usage
+from penstock.expressions import sql_columns
+from penstock.items import Item, Usage
 from penstock.plan.model import Partition, StepEstimate
-from penstock.sources import Slice, Source
+from penstock.sources import Source
 from penstock.spec.model import Spec
-from penstock.steps import ApiStep, TableStep
+from penstock.steps import ApiStep, Filter, TableStep
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,15 +27,26 @@ EXACT_ROWS = 20_000
 """Up to this many rows every text is counted; above it a sample, unless all are asked for."""
 _SAMPLE_SLICES = 8
 _SAMPLE_ROWS = 500
+_MOST_ISOLATED = 1_000
+_PARTITION = "__partition"
 
 
 @dataclass(slots=True)
 class _Sampled:
-    """Rows that were looked at, and how many rows of the source each of them stands for."""
+    """Rows that were looked at, each with its partition.
+
+    Attributes:
+        weight: how many rows each of them stands for.
+        whole: whether they are all rows.
+        exact: whether they are exactly the rows that will reach the next step.
+    """
 
     frame: pl.DataFrame
     weight: float
+    whole: bool
     exact: bool
+    partitions: int
+    note: str = ""
 
 
 def estimate(
@@ -45,13 +61,20 @@ def estimate(
     if not spec.api_steps or not partitions:
         return ()
     sampled = _sample(source, schema, partitions, every_row=every_row)
-    frame, estimates = sampled.frame, []
+    answers: set[str] = set()
+    estimates: list[StepEstimate] = []
     for step in spec.steps:
-        if isinstance(step, TableStep):
-            frame = _applied(step, frame)
+        if isinstance(step, Filter) and answers.intersection(sql_columns(step.where)):
+            # What a model will answer is not known, so all rows go on.
+            sampled.exact = False
+            sampled.note = f"at most: what {step.name!r} will drop depends on answers"
+        elif isinstance(step, TableStep):
+            sampled.frame = _applied(step, sampled.frame, [_MOST_ISOLATED])
         elif isinstance(step, ApiStep):
-            estimates.append(_estimated(spec, step, frame, sampled))
-            frame = _with_results(step, frame)
+            estimates.append(_estimated(spec, step, sampled))
+            before = set(sampled.frame.columns)
+            sampled.frame = _with_results(step, sampled.frame)
+            answers |= set(sampled.frame.columns) - before
     return tuple(estimates)
 
 
@@ -60,68 +83,67 @@ def _sample(
 ) -> _Sampled:
     import polars as pl
 
-    pieces = [piece for partition in partitions for piece in partition.slices]
-    total = sum(piece.rows for piece in pieces)
-    empty = pl.DataFrame(schema=schema)
-    if every_row or total <= EXACT_ROWS:
-        frames = [source.read(piece, schema).frame.head(piece.rows) for piece in pieces]
-        return _Sampled(pl.concat([empty, *frames]), 1.0, exact=True)
-    chosen: list[Slice] = list(pieces[:: max(1, len(pieces) // _SAMPLE_SLICES)])[:_SAMPLE_SLICES]
-    frames, seen = [], 0
-    for piece in chosen:
-        frame = source.read(piece, schema).frame.head(piece.rows)
-        few = frame.gather_every(max(1, len(frame) // _SAMPLE_ROWS))
-        frames.append(few)
-        seen += len(few)
-    return _Sampled(pl.concat([empty, *frames]), total / max(1, seen), exact=False)
+    pieces = [(partition.index, piece) for partition in partitions for piece in partition.slices]
+    total = sum(piece.rows for _, piece in pieces)
+    exact = every_row or total <= EXACT_ROWS
+    chosen = pieces if exact else pieces[:: max(1, len(pieces) // _SAMPLE_SLICES)][:_SAMPLE_SLICES]
+    frames = [pl.DataFrame(schema={**schema, _PARTITION: pl.Int64()})]
+    looked_at = good = 0
+    for index, piece in chosen:
+        data = source.read(piece, schema)
+        # A limit cuts the last slice short.
+        frame = data.frame.head(bisect_left(data.numbers, piece.first_row + piece.rows))
+        looked_at, good = looked_at + piece.rows, good + len(frame)
+        few = frame if exact else frame.gather_every(max(1, len(frame) // _SAMPLE_ROWS))
+        frames.append(few.with_columns(pl.lit(index, dtype=pl.Int64).alias(_PARTITION)))
+    rows = pl.concat(frames)
+    weight = 1.0 if exact else total / max(1, looked_at) * good / max(1, len(rows))
+    return _Sampled(rows, weight, exact, exact, len(partitions))
 
 
-def _applied(step: TableStep, frame: pl.DataFrame) -> pl.DataFrame:
+def _applied(step: TableStep, frame: pl.DataFrame, chances: list[int]) -> pl.DataFrame:
+    """The rows after the step, without those that make it fail, which the run will set apart.
+
+    `chances` holds how many such rows are looked for.
+    """
     import polars as pl
 
     try:
         return step.apply(frame.lazy()).collect()
     except pl.exceptions.PolarsError:
-        # Single rows may fail here; the run sets them apart, and the plan only wants the size of the work.
-        good = [step.apply(frame[place : place + 1].lazy()) for place in range(min(len(frame), _SAMPLE_ROWS))]
-        return _collected(good, step, frame)
+        if len(frame) <= 1 or chances[0] <= 0:
+            chances[0] -= 1
+            return step.apply(frame.clear().lazy()).collect()
+    middle = len(frame) // 2
+    halves = [_applied(step, frame[:middle], chances), _applied(step, frame[middle:], chances)]
+    return pl.concat(halves, how="vertical_relaxed")
 
 
-def _collected(rows: list[pl.LazyFrame], step: TableStep, frame: pl.DataFrame) -> pl.DataFrame:
+def _estimated(spec: Spec, step: ApiStep, sampled: _Sampled) -> StepEstimate:
     import polars as pl
 
-    done: list[pl.DataFrame] = [step.apply(frame.clear().lazy()).collect()]
-    for row in rows:
-        try:
-            done.append(row.collect())
-        except pl.exceptions.PolarsError:
-            continue
-    return pl.concat(done, how="vertical_relaxed")
-
-
-def _estimated(spec: Spec, step: ApiStep, frame: pl.DataFrame, sampled: _Sampled) -> StepEstimate:
-    import polars as pl
-
+    frame = sampled.frame
     if step.when is not None:
         frame = frame.filter(pl.sql_expr(step.when))
-    payloads = [text for text in step.payloads(frame).to_list() if text is not None and text.strip()]
+    payloads = zip(frame[_PARTITION].to_list(), step.payloads(frame).to_list(), strict=True)
+    asked = [(partition, text) for partition, text in payloads if text is not None and text.strip()]
+    # Copies of a text are sent once per partition.
+    distinct = list(dict.fromkeys(asked))
     tokens_of = counter(step.model)
-    packing = step.packing
-    counts = tokens_of.count_many(payloads)
-    kept = {
-        text: count for text, count in zip(payloads, counts, strict=True) if count <= (packing.max_item_tokens or count)
-    }
-    tokens = round(sum(kept.values()) * sampled.weight)
-    items = round(len(kept) * sampled.weight)
-    requests = math.ceil(max(items / packing.max_items, tokens / (packing.max_request_tokens or max(1, tokens))))
+    counts = tokens_of.count_many([text for _, text in distinct])
+    longest = step.packing.max_item_tokens if tokens_of.exact else None
+    kept = [(place, count) for (place, _), count in zip(distinct, counts, strict=True) if count <= (longest or count)]
+    tokens = round(sum(count for _, count in kept) * sampled.weight)
+    requests = _requests(spec, step, kept, sampled)
     usage = Usage(model=step.model, prompt_tokens=tokens)
     prices = {name: one.model_dump() for name, one in spec.provider.prices.items()} if spec.provider else {}
     notes = [] if tokens_of.exact else ["tokens are estimated: the model's vocabulary is not known"]
-    notes += [] if sampled.exact else [f"from a sample of {len(sampled.frame):,} rows"]
+    notes += [] if sampled.whole else [f"from a sample of {len(sampled.frame):,} rows"]
+    notes += [sampled.note] if sampled.note else []
     return StepEstimate(
         step=step.name,
         model=step.model,
-        rows=round(len(payloads) * sampled.weight),
+        rows=round(len(asked) * sampled.weight),
         requests=requests,
         tokens=tokens,
         exact=tokens_of.exact and sampled.exact,
@@ -130,6 +152,19 @@ def _estimated(spec: Spec, step: ApiStep, frame: pl.DataFrame, sampled: _Sampled
         minutes=_minutes(spec, requests, tokens),
         note="; ".join(notes),
     )
+
+
+def _requests(spec: Spec, step: ApiStep, kept: Sequence[tuple[int, int]], sampled: _Sampled) -> int:
+    """How many requests the engine makes of the texts, given as partition and tokens: a request is of one partition."""
+    per_minute = spec.provider.limits.tokens_per_minute if spec.provider else None
+    if sampled.whole:
+        by_partition = groupby(kept, key=itemgetter(0))
+        items = ([Item(0, None, count) for _, count in group] for _, group in by_partition)
+        return sum(1 for group in items for _ in packs(group, step.packing, max_tokens=per_minute))
+    of_one = len(kept) * sampled.weight / sampled.partitions
+    tokens = sum(count for _, count in kept) * sampled.weight / sampled.partitions
+    most = min(limit for limit in (step.packing.max_request_tokens, per_minute, math.inf) if limit is not None)
+    return math.ceil(max(of_one / step.packing.max_items, tokens / most)) * sampled.partitions
 
 
 def _minutes(spec: Spec, requests: int, tokens: int) -> float | None:

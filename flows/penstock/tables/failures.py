@@ -43,21 +43,10 @@ class RowError:
 
 _OWN_COLUMNS = frozenset(
     [
-        "partition",
-        "number",
-        "step",
-        "cause",
-        "message",
-        "status",
-        "code",
-        "attempts",
-        "request_id",
-        "usd",
-        "file",
-        "line",
-        "text",
+        "partition", "number", "step", "cause", "message", "status", "code", "attempts", "request_id", "usd", "file",
+        "line", "text",
     ]
-)
+)  # fmt: skip
 
 
 def key_column(name: str) -> str:
