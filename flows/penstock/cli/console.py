@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from penstock.cli.exit_codes import ExitCode
-from penstock.errors import Interrupted, PenstockError, RunStopped, SpecError, UsageError
+from penstock.errors import AccountError, InputError, Interrupted, PenstockError, SpecError, UsageError
 from penstock.secrets import redact
 
 
@@ -38,11 +38,11 @@ def exit_code_of(error: PenstockError) -> ExitCode:
     """The exit code that tells this error."""
     if isinstance(error, Interrupted):
         return ExitCode.INTERRUPTED
-    if isinstance(error, RunStopped):
-        return ExitCode.STOPPED
-    if isinstance(error, UsageError):
+    if isinstance(error, UsageError | InputError):
         return ExitCode.USAGE
-    return ExitCode.ROWS_FAILED
+    if isinstance(error, AccountError):
+        return ExitCode.ROWS_FAILED
+    return ExitCode.STOPPED
 
 
 @contextmanager

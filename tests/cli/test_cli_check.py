@@ -1,0 +1,173 @@
+"""`penstock check` and `penstock schema`, as programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GOOD = """\
+name: reviews
+provider: openai
+source: {path: reviews.csv, key: id}
+steps:
+  - {uses: embed, input: "{{ body }}", model: m}
+outputs: [{uses: parquet, path: out}]
+"""
+BAD = GOOD.replace("{{ body }}", "{{ bdy }}").replace("provider: openai", "providr: openai")
+
+Penstock = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def penstock(tmp_path: Path) -> Penstock:
+    """Runs the command in a folder with a small source; without any key in the environment."""
+    (tmp_path / "reviews.csv").write_text("id,body\n1,good\n", encoding="utf-8")
+
+    def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI")}
+        code = "from penstock.cli import main; main()"
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=tmp_path,
+            env={**kept, "PYTHONPATH": str(ROOT / "flows"), "COLUMNS": "120", **environ},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    return run
+
+
+def test_a_right_file_says_its_steps_and_columns(penstock: Penstock, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(GOOD)
+    done = penstock("check", "p.yaml", OPENAI_API_KEY="sk-abcdefgh12345678")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "p.yaml: ok: 1 step, columns id, body, embedding, embed_usage\n"
+
+
+def test_a_missing_key_is_a_note(penstock: Penstock, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(GOOD)
+    done = penstock("check", "p.yaml")
+    assert done.returncode == 0
+    assert "note: OPENAI_API_KEY is not set" in done.stdout
+    assert "note" not in penstock("check", "p.yaml", "--provider", "sandbox").stdout
+
+
+def test_all_mistakes_of_all_files_come_at_once(penstock: Penstock, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(GOOD)
+    (tmp_path / "q.yaml").write_text(BAD)
+    done = penstock("check", "q.yaml", "p.yaml", "nope.yaml")
+    assert done.returncode == 1
+    assert "p.yaml: ok" in done.stdout
+    assert (
+        "q.yaml:2:1: unknown key `providr`\n    providr: openai\n    ^^^^^^^\n    did you mean `provider`?"
+        in done.stderr
+    )
+    assert "q.yaml:5:29: there is no column `bdy` here" in done.stderr
+    assert "nope.yaml: the file cannot be read" in done.stderr
+    assert done.stderr.endswith("4 mistakes found.\n")
+
+
+def test_json_is_a_list_of_mistakes(penstock: Penstock, tmp_path: Path) -> None:
+    (tmp_path / "q.yaml").write_text(BAD)
+    done = penstock("check", "q.yaml", "--json")
+    problems = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert [set(problem) for problem in problems] == [{"file", "line", "column", "message", "hint"}] * 3
+    assert (problems[0]["file"], problems[0]["line"], problems[0]["column"]) == ("q.yaml", 2, 1)
+    (tmp_path / "p.yaml").write_text(GOOD)
+    assert penstock("check", "p.yaml", "--json").stdout == "[]\n"
+
+
+def test_parameters_are_given_and_checked(penstock: Penstock, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("params: {n: {type: integer}}\ndescription: a ${params.n}\n" + GOOD)
+    assert penstock("check", "p.yaml", "-p", "n=5").returncode == 0
+    assert "needs a value" in penstock("check", "p.yaml").stderr
+    assert "'x' is not a whole number" in penstock("check", "p.yaml", "-p", "n=x").stderr
+    wrong = penstock("check", "p.yaml", "-p", "n")
+    assert (wrong.returncode, wrong.stderr) == (2, "penstock: -p n: write it as -p name=value\n")
+    assert "given twice" in penstock("check", "p.yaml", "-p", "n=1", "-p", "n=2").stderr
+
+
+MARKDOWN = f"""\
+# Guide
+
+```yaml
+just: an example
+```
+
+1. In a list:
+
+   ```yaml
+{"".join(f"   {line}" for line in BAD.splitlines(keepends=True))}   ```
+
+~~~yml
+{GOOD.replace("reviews.csv", "elsewhere.csv")}~~~
+
+```python
+name: no yaml
+source: x
+```
+"""
+
+
+def test_pipelines_in_markdown_are_checked_with_their_lines(penstock: Penstock, tmp_path: Path) -> None:
+    (tmp_path / "guide.md").write_text(MARKDOWN)
+    done = penstock("check", "guide.md")
+    lines = MARKDOWN.split("\n")
+    unknown = lines.index("   providr: openai") + 1
+    assert done.returncode == 1
+    assert f"guide.md:{unknown}:4: unknown key `providr`\n       providr: openai\n       ^^^^^^^" in done.stderr
+    column = lines[unknown + 2].index("bdy") + 1
+    assert f"guide.md:{unknown + 3}:{column}: there is no column `bdy`" in done.stderr
+    assert "columns were not checked" in done.stdout
+    assert "just" not in done.stdout + done.stderr
+
+
+def test_markdown_without_pipelines_is_fine(penstock: Penstock, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# Nothing\n\n```yaml\na: 1\n```\n")
+    done = penstock("check", "README.md")
+    assert (done.returncode, done.stdout) == (0, "README.md: ok: no pipeline in it\n")
+
+
+def test_the_schema_is_printed_written_and_checked(penstock: Penstock, tmp_path: Path) -> None:
+    printed = json.loads(penstock("schema").stdout)
+    assert printed["title"] == "Penstock pipeline"
+    old = penstock("schema", "--check")
+    assert old.returncode == 1
+    assert "not up to date: schemas/pipeline.schema.json" in old.stderr
+    assert penstock("schema", "--write", "schemas", "--docs", "docs/reference").returncode == 0
+    assert json.loads((tmp_path / "schemas/pipeline.schema.json").read_text()) == printed
+    assert penstock("schema", "--check").stdout == "ok: 7 files are up to date\n"
+    (tmp_path / "docs/reference/steps.md").write_text("edited")
+    assert "docs/reference/steps.md" in penstock("schema", "--check").stderr
+
+
+@pytest.mark.parametrize("command", ["check", "schema"])
+def test_help_ends_with_real_examples(penstock: Penstock, command: str) -> None:
+    done = penstock(command, "--help")
+    assert done.returncode == 0
+    assert f"penstock {command}" in done.stdout
+    assert "Examples:" in done.stdout
+
+
+def test_checking_the_first_pipeline_costs_less_than_half_a_cpu_second(penstock: Penstock, tmp_path: Path) -> None:
+    pipeline = str(ROOT / "pipelines/embed_reviews.yaml")
+    cached = {"PYTHONPYCACHEPREFIX": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": ""}
+    assert penstock("check", pipeline, **cached).returncode == 0
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        penstock("check", pipeline, **cached)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.5
