@@ -1,4 +1,8 @@
-"""Every command of the documentation is run, in the order of its page, or stands here with the reason why not."""
+"""Every command of the documentation is run, in the order of its page, or stands here with the reason why not.
+
+What a page shows as output is compared, but for what no two runs share. After a wanted change of the output,
+``PENSTOCK_REFRESH_DOCS=1 pytest tests/docs`` writes the new one into the pages.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from docs_fences import ROOT, commands, fences, pages
+from docs_fences import ROOT, Fence, commands, fences, pages
 
 BY_CI = ".ci/run runs the same in a fresh virtual environment"
+REFRESH = "PENSTOCK_REFRESH_DOCS" in os.environ
 SERVES = "it runs until Ctrl-C; the fixture below and tests/sandbox start the same"
 ASKS = "it needs the server of the command before on a fixed port; tests/sandbox asks the same of a free one"
 QUICKSTART = (
@@ -53,7 +58,7 @@ class Shown:
     """A command of a page, and what the page says that it prints, if it does."""
 
     command: str
-    output: str | None = None
+    output: Fence | None = None
 
 
 def shown(page: Path) -> list[Shown]:
@@ -64,7 +69,7 @@ def shown(page: Path) -> list[Shown]:
         elif fence.language == "python" and page not in NOT_RUN_PYTHON:
             found.append(Shown(f"python - <<'END'\n{fence.text}END"))
         elif fence.name == "output":
-            found[-1] = Shown(found[-1].command, fence.text)
+            found[-1] = Shown(found[-1].command, fence)
     return found
 
 
@@ -73,6 +78,12 @@ def shape(output: str) -> str:
     output = re.sub(r"\b\d{8}-\d{6}-[0-9a-f]{4}\b", "RUN", output)
     output = re.sub(r" in (\d+(\.\d)?s|\d+m\d\ds)$", " in TIME", output, flags=re.MULTILINE)
     return re.sub(r"[\d.]+ (B|kB|MB)\b", "SIZE", output).strip()
+
+
+def refresh(fence: Fence, output: str) -> None:
+    """Put `output` in the place of the fence's text."""
+    text = (ROOT / fence.file).read_text("utf-8")
+    (ROOT / fence.file).write_text(text.replace(fence.text, output.rstrip() + "\n", 1), "utf-8")
 
 
 RUN = {page: found for page in pages() if (found := [one for one in shown(page) if one.command not in NOT_RUN])}
@@ -126,8 +137,9 @@ def test_the_commands_of_a_page_work_one_after_the_other(
         )
         assert done.returncode == EXIT_CODES.get(one.command, 0), f"{command}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
-        if one.output is not None:
-            assert shape(done.stdout) == shape(one.output), f"{page} shows another output; it is now:\n{done.stdout}"
+        if one.output is not None and shape(done.stdout) != shape(one.output.text):
+            assert REFRESH, f"{one.output.place} shows another output; it is now:\n{done.stdout}"
+            refresh(one.output, done.stdout)
         assert environment["OPENAI_API_KEY"] not in done.stdout + done.stderr
 
 
