@@ -11,6 +11,9 @@ from typing import Any
 
 from prefect import flow
 
+from penstock.flow.compile import as_texts
+from penstock.flow.deployed import run_deployed
+
 
 @flow(name="penstock", flow_run_name="{pipeline}", persist_result=False)
 def run_pipeline(
@@ -24,7 +27,4 @@ def run_pipeline(
         provider: `sandbox` or `openai`, instead of what the file says.
         limit: only so many rows, as a rehearsal.
     """
-    from penstock.flow.compile import as_texts
-    from penstock.flow.deployed import run_deployed
-
     return run_deployed(Path(pipeline), as_texts(params or {}), provider, limit)

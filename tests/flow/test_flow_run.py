@@ -157,6 +157,19 @@ def test_cancelling_in_prefect_ends_the_run_as_cancelled(stand_in, connection):
     assert flow_run(connection, session)["state_type"] == "CANCELLED"
 
 
+def test_a_run_that_somebody_put_into_an_end_state_by_force_ends_too(stand_in, connection):
+    def work(segment: str, partition: int) -> None:
+        if partition == 0:
+            state = {"state": {"type": "CANCELLED", "name": "Cancelled"}, "force": True}
+            call(connection.api, "POST", f"/flow_runs/{session.flow_run_id}/set_state", state)
+        wait_for_stop(session)
+
+    session, _ = stand_in(work)
+    outcome = run(session, connection)
+    assert (outcome.state, outcome.warning) == ("Cancelled", "")
+    assert flow_run(connection, session)["state_type"] == "CANCELLED"
+
+
 def test_a_spent_budget_ends_the_run_as_failed_and_says_that_it_can_be_resumed(stand_in, connection):
     def work(segment: str, partition: int) -> None:
         session.control.request_stop(BudgetSpent("the budget of $1 is used up"))

@@ -42,7 +42,8 @@ def run_deployed(
             if record.flow_run_id:
                 mark_crashed(configured.api, record.flow_run_id)
         with watching(session.control, configured.api, flow_run_id):
-            defect = walk(session)
+            # The flow's task runner was made before it was known how many workers the run has.
+            defect = walk(session, window=session.workers)
             ended = end_state(session, defect)
         if defect is not None:
             raise defect

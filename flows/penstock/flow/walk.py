@@ -24,11 +24,13 @@ class TaskCrashed(RuntimeError):
     """A task ended without leaving its exception: its worker died."""
 
 
-def walk(session: RunSession) -> BaseException | None:
+def walk(session: RunSession, window: int | None = None) -> BaseException | None:
     """Run the tasks of the session's plan inside the current flow run.
 
-    At most twice as many tasks as workers are submitted at a time: Prefect itself has no bound, and a short queue
-    keeps memory flat and the stop quick.
+    Args:
+        session: the run.
+        window: tasks that are submitted at a time; twice as many as workers if left out, so that none waits for work.
+            Prefect itself has no bound, and a short queue keeps memory flat and the stop quick.
 
     Returns:
         The first exception of a task that is no `RunStopped`: a defect of ours or of the user's own code. The reason
@@ -39,7 +41,7 @@ def walk(session: RunSession) -> BaseException | None:
     submit = _Submission(session)
     running: set[Key] = set()
     defect: BaseException | None = None
-    window = WINDOW_PER_WORKER * session.workers
+    window = window or WINDOW_PER_WORKER * session.workers
     while True:
         while len(running) < window and not session.control.stopped and (task := frontier.next()):
             key = key_of(task)
