@@ -72,9 +72,10 @@ def test_all_mistakes_of_all_files_come_at_once(penstock: Penstock, tmp_path: Pa
         "q.yaml:2:1: unknown key `providr`\n    providr: openai\n    ^^^^^^^\n    did you mean `provider`?"
         in done.stderr
     )
-    assert "q.yaml:5:29: there is no column `bdy` here" in done.stderr
+    column = BAD.splitlines()[4].index("bdy") + 1
+    assert f"q.yaml:5:{column}: there is no column `bdy` here" in done.stderr
     assert "nope.yaml: the file cannot be read" in done.stderr
-    assert done.stderr.endswith("4 mistakes found.\n")
+    assert done.stderr.endswith("3 mistakes found.\n")
 
 
 def test_json_is_a_list_of_mistakes(penstock: Penstock, tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_json_is_a_list_of_mistakes(penstock: Penstock, tmp_path: Path) -> None:
     done = penstock("check", "q.yaml", "--json")
     problems = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (1, "")
-    assert [set(problem) for problem in problems] == [{"file", "line", "column", "message", "hint"}] * 3
+    assert [set(problem) for problem in problems] == [{"file", "line", "column", "message", "hint"}] * 2
     assert (problems[0]["file"], problems[0]["line"], problems[0]["column"]) == ("q.yaml", 2, 1)
     (tmp_path / "p.yaml").write_text(GOOD)
     assert penstock("check", "p.yaml", "--json").stdout == "[]\n"

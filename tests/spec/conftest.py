@@ -8,24 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from spec_pipelines import HEAD, TAIL
 
 from penstock.errors import Problem, SpecError
 from penstock.spec import Loaded, load
 
 COLUMNS = "review_id,title,body,stars"
-
-HEAD = """
-name: reviews
-provider: sandbox
-source:
-  path: reviews.csv
-  key: review_id
-"""
-TAIL = """
-outputs:
-  - uses: parquet
-    path: out
-"""
 
 Load = Callable[..., Loaded]
 Mistakes = Callable[..., list[Problem]]

@@ -34,6 +34,7 @@ class ColumnCheck:
     def __init__(self, document: Document, resolver: Resolver) -> None:
         self._document = document
         self._resolver = resolver
+        self._usages: set[str] = set()
 
     def follow(self, given: Columns | None, steps: list[PlacedStep]) -> tuple[Columns, ...]:
         """The columns of a row before the first step, and after each one, as far as they can be told.
@@ -121,13 +122,15 @@ class ColumnCheck:
     def _with_usage(self, placed: PlacedStep, after: Columns) -> Columns:
         assert placed.step is not None  # noqa: S101  # looked at by the only caller
         usage = f"{placed.step.id}_usage"
-        if usage in after:
+        if usage in after and usage not in self._usages:
             key, node = self._document.find((*placed.path, "id"))
             self._document.add(
                 key.span if key else node.span,
                 f"the column `{usage}`, which this step adds for its usage, exists already",
                 "give the step another `id`, or write `usage: false`",
             )
+        # A second step of the same id is a mistake of its own, told once.
+        self._usages.add(usage)
         return {**after, usage: None}
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from penstock.spec.positions import Document, Path
 from penstock.spec.positions import Mapping as MappingNode
-from penstock.spec.references import did_you_mean
+from penstock.spec.references import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -75,6 +75,11 @@ def report(found: list[ErrorDetails], model: type[BaseModel], data: Any, documen
     places: dict[Path, list[ErrorDetails]] = {}
     for detail in found:
         places.setdefault(_real_path(data, detail), []).append(detail)
+    for path_of_unknown in [where for where, details in places.items() if details[0]["type"] == "extra_forbidden"]:
+        # A misspelt key is one mistake: that the right one is missing goes without saying.
+        meant = _meant(model, path_of_unknown)
+        if meant in places and places[meant][0]["type"] == "missing":
+            del places[meant]
     for inner, details in places.items():
         tagged = any(len(detail["loc"]) > len(inner) for detail in details)
         if tagged and any(other[: len(inner)] == inner and len(other) > len(inner) for other in places):
@@ -98,6 +103,12 @@ def field_at(model: type[BaseModel], path: Path) -> FieldInfo | None:
         field = current.model_fields[str(part)]
         current = _model_in(field.annotation)
     return field
+
+
+def _meant(model: type[BaseModel], unknown: Path) -> Path:
+    owner = _model_at(model, unknown[:-1])
+    name = nearest(str(unknown[-1]), list(owner.model_fields)) if owner is not None else None
+    return (*unknown[:-1], name) if name is not None else ()
 
 
 def _report_one(
@@ -201,4 +212,4 @@ def _yaml(value: Any) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"

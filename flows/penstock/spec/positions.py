@@ -29,7 +29,8 @@ _SECRET_LINE = re.compile(
     re.IGNORECASE,
 )
 _PASSWORD = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,9 @@ def parse(document: Document) -> None:
     """
     import yaml
 
+    if lone := _SURROGATE.search(document.text):
+        message = f"the character U+{ord(lone[0]):04X} is not allowed in YAML"
+        raise document.stop(Span(lone.start(), lone.end()), message)
     try:
         _Builder(document).build(yaml.parse(document.text, Loader=yaml.CSafeLoader))
     except yaml.reader.ReaderError as error:

@@ -67,7 +67,7 @@ Fault = Annotated[str, Field(pattern=r"^[a-z0-9_-]+:(x[0-9]+|[0-9]+(\.[0-9]+)?%?
 
 
 class LimitSettings(BaseModel):
-    """What may be in flight and per minute; what is left out is found from the server's answers."""
+    """Limits; what is left out is found from the server's answers."""
 
     model_config = _CONFIG
 
@@ -151,7 +151,7 @@ class _Common(BaseModel):
     )
     timeout: TimeoutSettings = Field(
         default_factory=TimeoutSettings,
-        description="How long a request may take.",
+        description="Deadlines of a request: to connect, of silence, and in all.",
         examples=[{"connect": "10s", "total": "120s"}],
     )
     prices: dict[str, PriceSettings] = Field(

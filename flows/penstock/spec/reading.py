@@ -22,7 +22,7 @@ from penstock.spec.positions import Document, Scalar, Span
 from penstock.spec.positions import Mapping as MappingNode
 from penstock.spec.positions import Path as Place
 from penstock.spec.provider import PROVIDERS, is_key_reference, with_defaults
-from penstock.spec.references import Resolver, did_you_mean
+from penstock.spec.references import Resolver, did_you_mean, nearest
 from penstock.spec.targets import check_targets
 from penstock.steps import KINDS as STEPS
 from penstock.steps import ApiStep, Columns
@@ -90,6 +90,9 @@ class Reading:
             raise self._document.stop(Span(0, 1), what, "begin with `name: my-pipeline`")
         for name, key in root.keys.items():
             if name not in Spec.model_fields:
+                meant = nearest(name, list(Spec.model_fields))
+                # That the key which was meant is missing would be the same mistake twice.
+                self._broken |= {meant} if meant is not None and meant not in root.keys else set()
                 hint = did_you_mean(name, list(Spec.model_fields)) or missing_keys_hint(Spec.model_fields)
                 self._document.add(key.span, f"unknown key `{name}`", hint)
         return root

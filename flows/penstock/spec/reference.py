@@ -159,8 +159,9 @@ def _expressions() -> str:
         [
             "# Templates and SQL",
             "A **template** makes text of a row: `{{ title }}. {{ body }}`. It is a "
-            "[Jinja](https://jinja.palletsprojects.com/) template with loops and conditions; a null renders as nothing, "
-            "and a column that does not exist is found by `penstock check`. Templates cannot include files, define macros or call Python.",
+            "[Jinja](https://jinja.palletsprojects.com/) template with loops and conditions. A null renders as "
+            "nothing, and a column that does not exist is found by `penstock check`. Templates cannot include files, "
+            "define macros or call Python.",
             f"Filters: {filters}.",
             f"Methods:\n\n| of | methods |\n|---|---|\n{methods}",
             "An **SQL expression** computes with a row's columns: `length(body) > 0`. It is one expression in the "

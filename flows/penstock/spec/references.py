@@ -47,7 +47,7 @@ class Resolver:
         self._params = params
         self._verbatim = verbatim
         self._count = 0
-        self._shifts: dict[int, list[tuple[int, int, int]]] = {}
+        self._shifts: dict[int, list[tuple[int, int, re.Match[str]]]] = {}
 
     def data(self, node: Node, path: Path = ()) -> Any:
         """What the node says, as dict, list, text, number, boolean or None.
@@ -68,17 +68,17 @@ class Resolver:
 
     def span(self, node: Node, offset: int, width: int) -> Span:
         """Where in the file the characters of a resolved text stand; a whole reference for what it brought in."""
-        for start, end, written in reversed(self._shifts.get(id(node), [])):
+        for start, end, match in reversed(self._shifts.get(id(node), [])):
             if offset >= end:
-                return self._document.inside(node, written + offset - end, width)
+                return self._document.inside(node, match.end() + offset - end, width)
             if offset >= start:
-                return self._document.inside(node, written - 1, 1)
+                return self._document.inside(node, match.start(), len(match[0]))
         return self._document.inside(node, offset, width)
 
     def _resolved(self, node: Scalar) -> Any:
         text = node.text
         pieces: list[str] = []
-        shifts: list[tuple[int, int, int]] = []
+        shifts: list[tuple[int, int, re.Match[str]]] = []
         done = length = 0
         for match in _REFERENCE.finditer(text):
             pieces.append(text[done : match.start()])
@@ -87,7 +87,7 @@ class Resolver:
             if match.span() == (0, len(text)):
                 return value
             piece = _as_text(value)
-            shifts.append((length, length + len(piece), match.end()))
+            shifts.append((length, length + len(piece), match))
             pieces.append(piece)
             length += len(piece)
             done = match.end()
@@ -150,11 +150,17 @@ class Resolver:
 
 def did_you_mean(word: str, allowed: MappingOf[str, Any] | list[str] | tuple[str, ...]) -> str:
     """``did you mean `x`?`` for the nearest of the allowed words, or nothing."""
+    near = nearest(word, allowed)
+    return f"did you mean `{near}`?" if near is not None else ""
+
+
+def nearest(word: str, allowed: MappingOf[str, Any] | list[str] | tuple[str, ...]) -> str | None:
+    """The allowed word that `word` is most likely a misspelling of."""
     if len(word) > 100:
-        return ""
+        return None
     names = {name.lower(): name for name in allowed}
     near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
-    return f"did you mean `{names[near[0]]}`?" if near else ""
+    return names[near[0]] if near else None
 
 
 def _as_text(value: Any) -> str:
