@@ -38,7 +38,7 @@ class ParquetFiles:
             )
         check_row_key(self._footer(self.files[0]).schema_arrow.names, self.settings, self.files[0])
         key = {} if self.settings.keys else {ROW_KEY: pl.String()}
-        return {**key, **pl.read_parquet_schema(self.files[0])}
+        return {**key, **pl.scan_parquet(self.files[0], glob=False).collect_schema()}
 
     def slices(self, rows: int) -> Iterator[Slice]:
         """Cut by the row counts in the footers; no data is read."""
