@@ -51,6 +51,8 @@ def summary(record: RunRecord, root: Path, *, sandbox: bool = False) -> Iterator
     yield _line("tokens", f"{usage.prompt_tokens:,}" + _completion(usage.completion_tokens, usage.cached_tokens))
     price = f"{format_usd(usage.usd)} at list price" if usage.usd is not None else "unknown: a model has no known price"
     yield _line("dollars", price + (" (the sandbox charges nothing)" if sandbox else ""))
+    for note in record.notes:
+        yield _line("note", note)
     if record.carried_rows:
         yield _line("carried", f"{record.carried_rows:,} rows whose answers were paid in earlier runs")
     yield ""

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from penstock.errors import AccountError
+from penstock.execute.setup import keys_of
+from penstock.plan.make import beside
 from penstock.plan.model import Plan
 from penstock.runs.account import Account, close_account
 from penstock.runs.record import ERRORS, OutputRecord
@@ -25,6 +27,7 @@ class Published:
     outputs: list[OutputRecord]
     errors: Path | None
     carried_rows: int
+    repeated_keys: int
 
 
 def plan_parts(plan: Plan, state: State) -> list[tuple[str, list[tuple[Path, Path]]]]:
@@ -47,11 +50,8 @@ def publish(plan: Plan, spec: Spec, state: State, folder: Path) -> Published:
     counts = _counts(parts)
     account = close_account(counts)
     errors = _write_errors(parts, folder)
-    if errors and spec.errors.path:
-        with whole_or_absent(Path(spec.errors.path)) as temporary:
-            shutil.copyfile(errors, temporary)
-    elif spec.errors.path:
-        Path(spec.errors.path).unlink(missing_ok=True)
+    if spec.errors.path:
+        _publish_errors(errors, beside(Path(spec.errors.path), plan.rehearsal))
     files = [part for part, _ in parts[-1][1]]
     outputs: list[OutputRecord] = []
     for output, target in zip(spec.outputs, plan.targets, strict=True):
@@ -59,7 +59,26 @@ def publish(plan: Plan, spec: Spec, state: State, folder: Path) -> Published:
         outputs.append(OutputRecord(path=str(done.path), rows=done.rows, files=done.files))
         if done.rows != account.written:
             raise AccountError(f"{done.path} has {done.rows} rows and the account {account.written}")
-    return Published(account, outputs, errors, _carried_rows(plan, dict(counts)))
+    return Published(account, outputs, errors, _carried_rows(plan, dict(counts)), _repeated_keys(files, keys_of(spec)))
+
+
+def _publish_errors(errors: Path | None, target: Path) -> None:
+    if errors is None:
+        target.unlink(missing_ok=True)
+        return
+    with whole_or_absent(target) as temporary:
+        shutil.copyfile(errors, temporary)
+
+
+def _repeated_keys(files: list[Path], keys: list[str]) -> int:
+    """Rows of the result whose key another row has too; 0 when the key columns are not in it."""
+    import polars as pl
+
+    if not files or not set(keys) <= set(pl.read_parquet_schema(files[0])):
+        return 0
+    rows = pl.concat([pl.scan_parquet(file, glob=False).select(keys) for file in files])
+    distinct = pl.struct(keys).n_unique()
+    return int(rows.select(pl.len() - distinct).collect(engine="streaming").item())
 
 
 def _carried_rows(plan: Plan, counts: dict[str, list[dict[str, Any]]]) -> int:

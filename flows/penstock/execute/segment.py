@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.engine.control import RunControl, control_of
+from penstock.errors import RunStopped
 from penstock.execute import part_writer
 from penstock.execute.api_part import ApiPart
 from penstock.execute.disk import storage_errors
@@ -44,8 +45,13 @@ def run_segment(plan_file: str, segment: str, partition: int) -> dict[str, Any]:
     plan, spec = _opened(plan_file, Path(plan_file).stat().st_mtime_ns)
     control = control_of(plan.run_id, lambda: control_for(spec))
     control.check()
-    with storage_errors(control):
-        return SegmentRun(plan, spec, segment, partition, control).run()
+    try:
+        with storage_errors():
+            return SegmentRun(plan, spec, segment, partition, control).run()
+    except RunStopped as stop:
+        # What stops one partition stops all of them, and the record says why.
+        control.request_stop(stop)
+        raise
 
 
 @functools.lru_cache(maxsize=8)

@@ -19,7 +19,7 @@ from penstock.engine.prices import table_version
 from penstock.errors import InputError, Interrupted, RunStopped, SpecError
 from penstock.execute.disk import storage_errors
 from penstock.execute.publish import Published, publish
-from penstock.execute.setup import control_for
+from penstock.execute.setup import control_for, keys_of
 from penstock.plan.make import make_plan
 from penstock.plan.model import Plan, read_plan
 from penstock.runs.history import mark_crashed
@@ -162,7 +162,7 @@ class Session:
         """
         try:
             self.control.check()
-            with storage_errors(self.control):
+            with storage_errors():
                 done: Published = publish(self.plan, self.spec, self.state, self.folder)
         except RunStopped as stop:
             self.control.request_stop(stop)
@@ -172,6 +172,9 @@ class Session:
         self.record.outputs = done.outputs
         self.record.errors_path = str(done.errors) if done.errors else None
         self.record.carried_rows = done.carried_rows
+        if done.repeated_keys:
+            keys = ", ".join(keys_of(self.spec))
+            self.record.notes.append(f"{done.repeated_keys:,} rows have a key ({keys}) that another row has too")
         failed = done.account.failed
         self._close(RunStatus.COMPLETED_WITH_ERRORS if failed else RunStatus.COMPLETED)
         return self.record

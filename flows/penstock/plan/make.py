@@ -51,7 +51,7 @@ def make_plan(
     estimates = estimate(spec, source, schema, [one for one in partitions if one.index in to_do], every_row=every_row)
     check_budget(spec, estimates)
     suffix = _suffix(limit, rehearsal=rehearsal)
-    targets = tuple(str(_beside(output.target, suffix)) for output in spec.outputs)
+    targets = tuple(str(beside(output.target, suffix)) for output in spec.outputs)
     for target in targets:
         check_folder(Path(target))
     return Plan(
@@ -136,5 +136,6 @@ def _suffix(limit: int | None, *, rehearsal: bool) -> str:
     return "-".join(words)
 
 
-def _beside(target: Path, suffix: str) -> Path:
+def beside(target: Path, suffix: str) -> Path:
+    """Where the result of a rehearsal stands: beside the pipeline's own; `suffix` is empty for a real run."""
     return target.with_name(f"{target.name}.{suffix}") if suffix else target

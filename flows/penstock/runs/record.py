@@ -86,6 +86,7 @@ class RunRecord(BaseModel):
     carried_rows: int = Field(default=0, description="Rows whose answers were paid in earlier runs.")
     outputs: list[OutputRecord] = Field(default_factory=list, description="What was published.")
     errors_path: str | None = Field(default=None, description="The errors table; none when no row failed.")
+    notes: list[str] = Field(default_factory=list, description="What is no failure but worth knowing.")
     versions: dict[str, str] = Field(
         default_factory=dict, description="Versions of Penstock, Python and the price table."
     )
