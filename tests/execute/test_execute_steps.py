@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import InputError, SourceChanged
 from penstock.execute.inline import run_inline
+from penstock.execute.publish import plan_parts
 from penstock.runs.verify import verify_run
 from penstock.sandbox.launch import start
 
@@ -139,6 +140,13 @@ def test_a_source_that_changes_during_the_run_stops_it(bench: Bench) -> None:
     assert bench.run().status.value == "completed"
 
 
+def test_keys_that_stand_twice_are_told(bench: Bench) -> None:
+    bench.rows([{"id": n % 4, "text": f"text {n}"} for n in range(6)])
+    bench.pipeline(EMBED)
+    record = bench.run()
+    assert record.notes == ["2 rows have a key (id) that another row has too"]
+
+
 def test_a_source_without_a_key_gets_names_for_its_rows(bench: Bench) -> None:
     bench.texts(["one", "two"])
     bench.pipeline(EMBED)
@@ -158,6 +166,9 @@ def test_an_output_folder_of_somebody_else_is_refused_before_a_request(bench: Be
     with pytest.raises(InputError, match="did not write"):
         bench.run()
     assert bench.server.stats()["total_requests"] == 0
+
+
+AWKWARD = st.sampled_from(["", " ", "same", "POISON one", "long " * 9000])
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -191,6 +202,4 @@ def test_rows_in_are_rows_out_filtered_and_failed_whatever_the_texts_and_faults(
     assert not set(result) & set(failed)
     filtered = {number for number, text in enumerate(texts) if text == "same"}
     assert set(result) | set(failed) | filtered == set(range(account.read))
-    from penstock.execute.publish import plan_parts
-
     assert verify_run(record, plan_parts(session.plan, session.state)) == []
