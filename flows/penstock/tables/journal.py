@@ -135,12 +135,12 @@ class Journal:
         return batch
 
     def _like_those_before(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The batch with the names and nullability of the journal's columns, which may not change a value."""
+        """The batch with the columns as the journal has them, where that is only a matter of how they are declared."""
         import pyarrow as pa
 
         try:
             return batch.cast(self._frames.schema)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
+        except (pa.ArrowException, ValueError):
             kinds = [
                 f"{field.name}: {field.type}"
                 for field in batch.schema
