@@ -44,11 +44,12 @@ def prove_part(counts: Mapping[str, Any]) -> None:
     Raises:
         AccountError: they do not add up.
     """
-    out = counts["written"] + sum(counts["filtered"].values()) + counts["failed"]
+    filtered = sum(counts["filtered"].values())
+    out = counts["written"] + filtered + counts["failed"]
     if counts["read"] != out:
         raise AccountError(
             f"segment {counts['segment']!r}, partition {counts['partition']}: {counts['read']} rows came in and "
-            f"{counts['written']} written + {counts['filtered']} filtered + {counts['failed']} failed make {out}. "
+            f"{counts['written']} written + {filtered} filtered + {counts['failed']} failed make {out}. "
             "This is a defect of Penstock; please report it"
         )
 
