@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import Environment, nodes
 from jinja2.visitor import NodeTransformer
@@ -105,8 +105,9 @@ class _Bounds(NodeTransformer):
         return _filtered(node, BOUNDED_LITERAL, [])
 
 
-def _filtered(node: nodes.Expr, name: str, arguments: list[nodes.Expr]) -> nodes.Filter:
-    return nodes.Filter(node, name, arguments, [], None, None, lineno=node.lineno)
+def _filtered(node: nodes.Node, name: str, arguments: list[nodes.Expr]) -> nodes.Filter:
+    # Jinja declares what a loop runs over as any node; it is always an expression.
+    return nodes.Filter(cast(nodes.Expr, node), name, arguments, [], None, None, lineno=node.lineno)
 
 
 def _data_in(node: nodes.Node) -> Iterator[nodes.TemplateData]:

@@ -14,8 +14,8 @@ from functools import cached_property
 from typing import Any
 
 from penstock.errors import Problem, SpecError
-from penstock.secrets import redact
 from penstock.spec.scalars import align, plain_value
+from penstock.spec.shown import shown_line, shown_text
 
 DEEPEST = 40
 """Levels of nesting; a pipeline needs about ten."""
@@ -24,13 +24,7 @@ MOST_NODES = 200_000
 MOST_PROBLEMS = 200
 """Mistakes that are shown of one file."""
 _TEXT_TAG = "tag:yaml.org,2002:str"
-_SECRET_LINE = re.compile(
-    r"""((?:api_?-?key|apikey|token|secret|password)["']?\s*:\s*)(?!\s|\$\{)([^\s,}#][^,}#]*[^\s,}#]|[^\s,}#])""",
-    re.IGNORECASE,
-)
-_PASSWORD = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +101,9 @@ class Document:
             file=self.file,
             line=row + self._first_line,
             column=span.start - start + 1 + self._indent,
-            message=redact(_printable(message)),
-            hint=redact(_printable(hint)),
-            source=" " * self._indent + self._shown(start, stop),
+            message=shown_text(message),
+            hint=shown_text(hint),
+            source=" " * self._indent + shown_line(self.text[start:stop], self._masked(start, stop)),
             width=width,
         )
 
@@ -153,16 +147,8 @@ class Document:
         last = places[min(offset + max(1, width), len(places)) - 1]
         return Span(places[offset], max(places[offset], last) + 1)
 
-    def _shown(self, start: int, stop: int) -> str:
-        line = list(self.text[start:stop])
-        for span in self.masked:
-            for place in range(max(span.start, start), min(span.end, stop)):
-                line[place - start] = "*"
-        masked = _SECRET_LINE.sub(lambda match: match[1] + "*" * len(match[2]), "".join(line))
-        masked = _PASSWORD.sub(lambda match: "*" * len(match[0]), masked)
-        shown = redact(masked)
-        # Whatever `redact` cut out must not move the caret.
-        return _printable(shown if len(shown) == len(masked) or not shown else _keep_length(masked))
+    def _masked(self, start: int, stop: int) -> list[range]:
+        return [range(max(span.start, start) - start, min(span.end, stop) - start) for span in self.masked]
 
 
 def parse(document: Document) -> None:
@@ -302,16 +288,3 @@ class _Builder:
             for name, key in source.keys.items():
                 mapping.keys.setdefault(name, key)
                 mapping.values.setdefault(name, source.values[name])
-
-
-def _printable(text: str) -> str:
-    return _CONTROL.sub("?", text)
-
-
-def _keep_length(line: str) -> str:
-    from penstock.secrets import MASK
-
-    shown = redact(line)
-    before = shown.find(MASK)
-    after = len(shown) - before - len(MASK)
-    return line[:before] + "*" * (len(line) - before - after) + line[len(line) - after :] if before >= 0 else shown
