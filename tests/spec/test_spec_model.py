@@ -213,3 +213,10 @@ def test_text_with_lone_surrogates_is_a_mistake(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(ROOT.glob("pipelines/*.yaml")), ids=lambda path: path.name)
 def test_every_pipeline_that_is_shipped_has_no_mistake(path: Path) -> None:
     assert load(path, environ={}).spec.outputs
+
+
+def test_a_source_without_a_key_is_worth_a_note(load_yaml: Load) -> None:
+    assert load_yaml(HEAD + TAIL).notes == ()
+    loaded = load_yaml(HEAD.replace("  key: review_id\n", "") + TAIL)
+    assert "no `key`" in loaded.notes[0]
+    assert next(iter(loaded.columns[0])) == "row_key"

@@ -160,6 +160,10 @@ class Reading:
         check = ColumnCheck(self._document, self._resolver)
         source: SourceSettings | None = self._values.get("source")
         given = self._source_columns(source, may_miss=source_may_miss) if source is not None else None
+        if source is not None and not source.keys:
+            self.notes.append(
+                "the source has no `key`: rows are named by place and content, so a moved row is a new one"
+            )
         if source is not None and given is not None:
             key = [(("key",) if isinstance(source.key, str) else ("key", place), name)
                    for place, name in enumerate(source.keys)]  # fmt: skip
