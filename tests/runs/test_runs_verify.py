@@ -34,7 +34,8 @@ class Run:
         done = replace_folder(self.out, [files.part for files in self.files])
         counts = [read_counts(files.part) or {} for files in self.files]
         self.record = RunRecord(
-            run_id="r", pipeline="p", file="p.yaml", sha256="", status=RunStatus.COMPLETED, started_at=datetime.now(UTC),
+            run_id="r", pipeline="p", file="p.yaml", sha256="", status=RunStatus.COMPLETED,
+            started_at=datetime.now(UTC),
             account=close_account([("embed", counts)]), errors_path=str(folder / "errors.parquet"),
             outputs=[OutputRecord(path=str(done.path), rows=done.rows, files=done.files)],
         )  # fmt: skip
