@@ -53,18 +53,29 @@ def _set(api: Api, path: str, kind: str, message: str, timeout: float) -> None:
     call(api, "POST", f"{path}/set_state", {"state": state, "force": True}, timeout=timeout, patience=timeout)
 
 
-def wait_until_recorded(api: Api, flow_run_id: str, limit: float = 5.0) -> bool:
+def wait_until_recorded(api: Api, flow_run_id: str, limit: float, stall: float = 5.0) -> bool:
     """Wait until the server has recorded the end of every task run of a flow run; False when it has not in time.
 
-    The server records task runs from events, some time after they ended; one that ends before keeps them ``Running``.
+    The server records task runs from events, about 30 a second and so some time after they ended; one that ends before
+    keeps them ``Running`` for ever.
+
+    Args:
+        api: which API.
+        flow_run_id: which flow run.
+        limit: seconds in all.
+        stall: seconds without any progress.
     """
-    deadline = time.monotonic() + limit
+    now = time.monotonic()
+    deadline, moved, least = now + limit, now, None
     while True:
         try:
-            count = call(api, "POST", "/task_runs/count", _unfinished(flow_run_id), timeout=limit, patience=limit).body
+            count = call(api, "POST", "/task_runs/count", _unfinished(flow_run_id), timeout=5, patience=stall).body
         except ServerUnavailable:
             return False
-        if count == 0 or time.monotonic() > deadline:
+        now = time.monotonic()
+        if least is None or count < least:
+            least, moved = count, now
+        if count == 0 or now > deadline or now - moved > stall:
             return bool(count == 0)
         time.sleep(0.1)
 

@@ -22,6 +22,7 @@ from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Failed
 
 from penstock.errors import Interrupted, RunStopped
 from penstock.flow.compile import build_flow
@@ -32,6 +33,7 @@ from penstock.flow.embedded import revive
 from penstock.flow.ending import EndState, end_state
 from penstock.flow.flow_runs import create_flow_run, mark_crashed, set_state, wait_until_recorded
 from penstock.flow.rest import ServerUnavailable
+from penstock.flow.server_folder import ServerFolder
 from penstock.flow.stopping import StopWatch, watching
 from penstock.flow.walk import walk
 from penstock.runs.record import RunRecord
@@ -42,7 +44,11 @@ _TICK = 0.1
 STOP_GRACE = 4.0
 # For Prefect to write the end state after the body has ended, while its API does not answer.
 _LOST_API = 15.0
+# For an API that died before the body began; an embedded one is started again meanwhile.
+_LOST_START = 40.0
 _MOST_REVIVALS = 5
+_SEND = 15.0
+_RECORD = 60.0
 
 Leave = Callable[[str], NoReturn]
 
@@ -123,6 +129,8 @@ class _Execution:
         self.flow_run_url = ""
         self.ended: EndState | None = None
         self.defect: BaseException | None = None
+        self.is_given_up = False
+        self.has_begun = threading.Event()
         self.has_walked = threading.Event()
         self._created: dict[str, Any] = {}
         self._revivals = 0
@@ -177,7 +185,9 @@ class _Execution:
         return dict(self.session.loaded.param_values)
 
     def _body(self, _values: Mapping[str, Any]) -> State[Any]:
-        self.ended, self.defect = None, None
+        if self.is_given_up:
+            return Failed(message="the Prefect API came back too late")
+        self.has_begun.set()
         try:
             self.defect = walk(self.session)
         finally:
@@ -231,6 +241,8 @@ def _see_through(
             walked = walked or now
             if execution.ended and watch.unanswered_since and (watch.signals or now - walked > _LOST_API):
                 return
+        elif watch.unanswered_since and not execution.has_begun.is_set() and now - watch.unanswered_since > _LOST_START:
+            return
         elif leave and isinstance(control.stopped, Interrupted):
             interrupted = interrupted or now
             if now - interrupted > STOP_GRACE or len(watch.signals) > 1:
@@ -251,7 +263,7 @@ def _outcome(execution: _Execution, thread: _FlowThread) -> Outcome:
     if execution.ended is None or thread.is_alive() or thread.error is not None:
         warning = _raise_or_warn(execution, thread)
     elif not _flush(execution):
-        warning = "Prefect's server has not recorded every task of this run; the run itself is complete"
+        warning = "Prefect's server has not recorded every task of this run; the run itself is not concerned"
     if execution.defect is not None:
         raise execution.defect
     ended = execution.ended
@@ -280,6 +292,12 @@ def _raise_or_warn(execution: _Execution, thread: _FlowThread) -> str:
             ) from thread.error
         if thread.state is not None:
             thread.state.result(raise_on_failure=True)
+        if thread.is_alive():
+            execution.is_given_up = True
+            abandon()
+            raise ServerUnavailable(
+                f"the Prefect API at {execution.connection.url} died before the run began; try again"
+            )
         return ""
     abandon()
     return (
@@ -289,7 +307,8 @@ def _raise_or_warn(execution: _Execution, thread: _FlowThread) -> str:
 
 
 def _flush(execution: _Execution) -> bool:
-    is_sent = drain()
-    if execution.connection.kind == "configured":
-        return is_sent
-    return is_sent and wait_until_recorded(execution.connection.api, execution.flow_run_id)
+    """Send what Prefect still holds, and let a server that ends with this process take it in."""
+    is_sent = drain(_SEND)
+    if execution.connection.kind == "embedded" and ServerFolder.of_user().idle == 0:
+        return is_sent and wait_until_recorded(execution.connection.api, execution.flow_run_id, _RECORD)
+    return is_sent

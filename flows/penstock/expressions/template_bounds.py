@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from penstock.errors import ExpressionError
-from penstock.template_rules import LONGEST_TEXT, MOST_BITS, MOST_LOOPS, MOST_VALUES
+from penstock.expressions.template_rules import LONGEST_TEXT, MOST_BITS, MOST_LOOPS, MOST_VALUES
 
 _PADDED = {"center", "ljust", "rjust", "zfill"}
 _NARROW = {"round": 30, "tojson": 16, "batch": MOST_LOOPS, "indent": 1000, "truncate": LONGEST_TEXT, "int": 36}

@@ -20,9 +20,23 @@ from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 
 from penstock.errors import ExpressionError
-from penstock.template_bounds import checked_arguments, checked_operation, checked_size, too_long
-from penstock.template_rules import FILTERS, LONGEST_SECONDS, LONGEST_TEXT, METHODS, MOST_LOOPS, TEXT_FILTERS
-from penstock.template_text import BOUNDED_LITERAL, BOUNDED_LOOP, JOINED, bounded_tree, checked_tree, name_places
+from penstock.expressions.template_bounds import checked_arguments, checked_operation, checked_size, too_long
+from penstock.expressions.template_rules import (
+    FILTERS,
+    LONGEST_SECONDS,
+    LONGEST_TEXT,
+    METHODS,
+    MOST_LOOPS,
+    TEXT_FILTERS,
+)
+from penstock.expressions.template_text import (
+    BOUNDED_LITERAL,
+    BOUNDED_LOOP,
+    JOINED,
+    bounded_tree,
+    checked_tree,
+    name_places,
+)
 
 _BUDGET = ""
 """The name of the row's budget among the template's variables: one that no template can write."""

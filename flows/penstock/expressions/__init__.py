@@ -10,11 +10,11 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from penstock.sql_text import checked_tokens, explained, name_places
-from penstock.template_rules import FILTERS, LONGEST_TEXT, METHODS
+from penstock.expressions.sql_text import checked_tokens, explained, name_places
+from penstock.expressions.template_rules import FILTERS, LONGEST_TEXT, METHODS
 
 if TYPE_CHECKING:
-    from penstock.template_sandbox import TemplateEnvironment
+    from penstock.expressions.template_sandbox import TemplateEnvironment
 
 
 class TemplateField:
@@ -90,7 +90,7 @@ def plain_pieces(text: str) -> list[tuple[str, bool]] | None:
 
 @functools.cache
 def _environment() -> TemplateEnvironment:
-    from penstock.template_sandbox import TemplateEnvironment
+    from penstock.expressions.template_sandbox import TemplateEnvironment
 
     return TemplateEnvironment()
 

@@ -9,7 +9,7 @@ import pytest
 
 from penstock.errors import ExpressionError
 from penstock.expressions import FILTERS, LONGEST_TEXT, renderer
-from penstock.template_sandbox import TemplateEnvironment
+from penstock.expressions.template_sandbox import TemplateEnvironment
 
 ROW = {
     "body": "hello",

@@ -10,7 +10,7 @@ from jinja2 import Environment, nodes
 from jinja2.visitor import NodeTransformer
 
 from penstock.errors import ExpressionError
-from penstock.template_rules import LONGEST_TEMPLATE
+from penstock.expressions.template_rules import LONGEST_TEMPLATE
 
 BOUNDED_LOOP = "bounded loop"
 BOUNDED_LITERAL = "bounded literal"
