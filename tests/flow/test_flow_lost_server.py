@@ -1,0 +1,90 @@
+"""The Prefect API dies in the middle of a run."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.flow import embedded, server
+from penstock.flow.connection import connect_prefect
+from penstock.flow.rest import Api, ServerUnavailable, call
+
+pytestmark = [pytest.mark.slow, pytest.mark.prefect]
+
+
+@pytest.fixture
+def own_server(home: Path) -> Iterator[embedded.ServerRecord]:
+    """A server of the test's own, which it may kill."""
+    yield embedded.start(idle=60)
+    embedded.stop()
+
+
+def killing(record: embedded.ServerRecord) -> Callable[[str, int], None]:
+    """The work of tasks, in the second of which the server is killed."""
+    calls = itertools.count(1)
+
+    def work(segment: str, partition: int) -> None:
+        if next(calls) == 2:
+            os.kill(record.pid, signal.SIGKILL)
+        time.sleep(0.5)
+
+    return work
+
+
+def test_an_embedded_server_that_is_killed_is_started_again_and_records_the_whole_run(stand_in, own_server) -> None:
+    from penstock.flow.run import execute
+
+    boot = server.begin()
+    session, recorder = stand_in(killing(own_server), partitions=6)
+    outcome = execute(session, boot.wait())
+    assert (outcome.state, outcome.warning) == ("Completed", "")
+    assert len(recorder.calls) == len(set(recorder.calls)) == 12
+    found = embedded.status().record
+    assert found is not None
+    assert (found.url, found.pid != own_server.pid) == (own_server.url, True)
+    api = Api(found.url)
+    assert call(api, "GET", f"/flow_runs/{session.flow_run_id}", patience=5).body["state_type"] == "COMPLETED"
+    wanted = {"flow_runs": {"id": {"any_": [session.flow_run_id]}}}
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        tasks = call(api, "POST", "/task_runs/filter", wanted, patience=5).body
+        if len(tasks) == 12 and {task["state_type"] for task in tasks} == {"COMPLETED"}:
+            break
+        time.sleep(0.5)
+    assert [(task["name"], task["state_type"]) for task in tasks if task["state_type"] != "COMPLETED"] == []
+    assert len(tasks) == 12
+    boot.release()
+
+
+def test_a_server_of_the_users_that_dies_costs_its_record_and_nothing_else(
+    stand_in, own_server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from penstock.flow.run import execute
+
+    monkeypatch.setenv("PREFECT_API_URL", own_server.url)
+    connection = server.begin().wait()
+    assert connection.kind == "configured"
+    session, recorder = stand_in(killing(own_server), partitions=6)
+    began = time.monotonic()
+    outcome = execute(session, connection)
+    assert time.monotonic() - began < 40
+    assert outcome.state == "Completed"
+    assert "stopped answering" in outcome.warning
+    assert own_server.url in outcome.warning
+    assert len(set(recorder.calls)) == 12
+    assert session.finished == 1
+
+
+def test_an_api_that_is_gone_before_the_run_begins_is_one_sentence(stand_in) -> None:
+    from penstock.flow.run import execute
+
+    session, recorder = stand_in(lambda *_: None)
+    with pytest.raises(ServerUnavailable, match="does not answer"):
+        execute(session, connect_prefect(Api("http://127.0.0.1:9/api"), "configured"))
+    assert recorder.calls == []
