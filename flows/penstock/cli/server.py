@@ -14,7 +14,8 @@ server = typer.Typer(
     help="The local Prefect API server that runs share.\n\n"
     "A run starts it when no Prefect API is configured (PREFECT_API_URL or a Prefect profile), and it ends by itself "
     "ten minutes after its last client (PENSTOCK_SERVER_IDLE, or 0 to end it with the run). It has neither UI nor "
-    "scheduler: for those, `prefect server start` or Prefect Cloud.",
+    "scheduler: for those, `prefect server start` or Prefect Cloud. It sends no telemetry "
+    "(PREFECT_SERVER_ANALYTICS_ENABLED=false and DO_NOT_TRACK=1, unless you set them otherwise) and sees no key.",
 )
 _JSON = typer.Option(False, "--json", help="JSON for programs.")
 
@@ -77,7 +78,7 @@ def start(
 
 @server.command(epilog="Example:  penstock server stop")
 def stop(as_json: bool = _JSON) -> None:
-    """End the server; a run that is using it goes on, but Prefect's record of it stays incomplete."""
+    """End the server; a run that is using it goes on, and starts it again."""
     with clear_errors(as_json=as_json):
         from penstock.flow.embedded import stop as stop_server
 

@@ -288,7 +288,9 @@ def _raise_or_warn(execution: _Execution, thread: _FlowThread) -> str:
     if execution.ended is None:
         if thread.error is not None:
             raise ServerUnavailable(
-                redact(f"Prefect could not run the flow: {type(thread.error).__name__}: {thread.error}")
+                redact(
+                    f"Prefect could not begin the flow, so nothing was sent: {type(thread.error).__name__}: {thread.error}"
+                )
             ) from thread.error
         if thread.state is not None:
             thread.state.result(raise_on_failure=True)
@@ -296,7 +298,7 @@ def _raise_or_warn(execution: _Execution, thread: _FlowThread) -> str:
             execution.is_given_up = True
             abandon()
             raise ServerUnavailable(
-                f"the Prefect API at {execution.connection.url} died before the run began; try again"
+                f"the Prefect API at {execution.connection.url} died before the run began, so nothing was sent"
             )
         return ""
     abandon()
