@@ -32,7 +32,9 @@ def control_for(spec: Spec) -> RunControl:
         budget_tokens=budget.tokens if budget else None,
         stop_after=spec.errors.stop_after,
         stop_above=spec.errors.stop_above,
-        prices={name: price.model_dump(exclude_none=True) for name, price in spec.provider.prices.items()} if spec.provider else {},
+        prices={name: price.model_dump(exclude_none=True) for name, price in spec.provider.prices.items()}
+        if spec.provider
+        else {},
     )
 
 

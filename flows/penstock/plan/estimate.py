@@ -136,7 +136,9 @@ def _estimated(spec: Spec, step: ApiStep, sampled: _Sampled) -> StepEstimate:
     tokens = round(sum(count for _, count in kept) * sampled.weight)
     requests = _requests(spec, step, kept, sampled)
     usage = Usage(model=step.model, prompt_tokens=tokens)
-    prices = {name: one.model_dump(exclude_none=True) for name, one in spec.provider.prices.items()} if spec.provider else {}
+    prices = (
+        {name: one.model_dump(exclude_none=True) for name, one in spec.provider.prices.items()} if spec.provider else {}
+    )
     notes = [] if tokens_of.exact else ["tokens are estimated: the model's vocabulary is not known"]
     notes += [] if sampled.whole else [f"from a sample of {len(sampled.frame):,} rows"]
     notes += [sampled.note] if sampled.note else []
