@@ -93,20 +93,6 @@ class State:
             left.unlink(missing_ok=True)
         return RunLock(handle)
 
-    def is_locked(self) -> bool:
-        """Whether a living process holds the lock."""
-        try:
-            handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(handle)
-        return False
-
 
 def is_alive(pid: int) -> bool:
     """Whether this machine has a process of that number."""
