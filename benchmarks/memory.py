@@ -3,8 +3,8 @@
     python benchmarks/memory.py                                     # 20,000 and 200,000 rows on the sandbox
     python benchmarks/memory.py --rows 100000 1000000 --base-url http://127.0.0.1:8003/v1
 
-Each size is a run of its own in a fresh folder; the figure is the largest resident set of the command's process, code of
-libraries included. With --base-url the load goes to a server of yours on this machine.
+Each size is a run of its own in a fresh folder; the figure is the largest resident set of the command's process, code
+of libraries included. With --base-url the load goes to a server of yours on this machine.
 """
 
 from __future__ import annotations
