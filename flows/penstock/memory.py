@@ -14,7 +14,10 @@ _ARENAS = 2
 
 
 def give_back_memory() -> None:
-    """One allocator for Arrow and Python, and both kinds told so; to be called before pyarrow and pyreqwest are imported. Does nothing without glibc."""
+    """One allocator for Arrow and Python, and both kinds told so.
+
+    To be called before pyarrow and pyreqwest are imported. Does nothing without glibc.
+    """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
     if "MALLOC_ARENA_MAX" in os.environ:
