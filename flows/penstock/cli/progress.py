@@ -1,9 +1,10 @@
-"""What a run shows while it goes on: a live line on a terminal, a plain line now and then elsewhere."""
+"""What a run shows while it goes on: a bar and a line on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _EVERY_LIVE = 0.2
 _EVERY_PLAIN = 10.0
+_RATE_SECONDS = 10.0
 
 
 class Progress:
@@ -27,10 +29,11 @@ class Progress:
         self._live: Live | None = None
         self._total = sum(
             session.plan.partitions[index].rows for index in {task.partition for task in session.plan.tasks}
-        )
+        ) * len({task.segment for task in session.plan.tasks})
         self._began = time.monotonic()
         self._shown = self._began
         self._every = _EVERY_LIVE if sys.stderr.isatty() else _EVERY_PLAIN
+        self._recent: deque[tuple[float, int, int]] = deque([(self._began, 0, 0)])
 
     def __enter__(self) -> Self:
         if not self._quiet and sys.stderr.isatty():
@@ -53,24 +56,29 @@ class Progress:
         if self._quiet or now - self._shown < self._every:
             return
         self._shown = now
-        text = self.line(now - self._began)
-        if self._live is not None:
-            self._live.update(text)
-        else:
+        meter = self._session.control.snapshot()
+        text = self.line(meter, now)
+        if self._live is None:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
+            return
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
 
-    def line(self, seconds: float) -> str:
-        """One line: rows, requests a second, tokens a minute, errors, dollars, time left."""
-        meter: dict[str, Any] = self._session.control.snapshot()
-        done = meter["rows_done"] + meter["rows_failed"]
+        bar = ProgressBar(total=max(1, self._total), completed=min(self._total, _done(meter)), width=60)
+        self._live.update(Group(bar, Text(text)))
+
+    def line(self, meter: dict[str, Any], now: float) -> str:
+        """One line: rows, requests a second, tokens a minute, dollars, errors by cause, time left."""
+        done, tokens = _done(meter), meter["prompt_tokens"] + meter["completion_tokens"]
+        requests_rate, tokens_rate = self._rates(now, meter["requests"], tokens)
         share = min(1.0, done / self._total) if self._total else 1.0
-        tokens = meter["prompt_tokens"] + meter["completion_tokens"]
         parts = [
             f"{done:,} of {self._total:,} rows ({share:.0%})",
-            f"{meter['requests'] / max(seconds, 0.001):,.0f} requests/s",
-            f"{tokens / max(seconds, 0.001) * 60:,.0f} tokens/min",
-            f"{format_usd(meter['usd'])}",
+            f"{requests_rate:,.0f} requests/s",
+            f"{tokens_rate * 60:,.0f} tokens/min",
+            format_usd(meter["usd"]),
         ]
         if meter["rows_failed"]:
             causes = ", ".join(f"{cause} {count:,}" for cause, count in sorted(meter["failures"].items()))
@@ -78,5 +86,20 @@ class Progress:
         if meter["waiting"]:
             parts.append(str(meter["waiting"]))
         if 0 < share < 1:
-            parts.append(f"about {format_duration(seconds * (1 - share) / share)} left")
+            parts.append(f"about {format_duration((now - self._began) * (1 - share) / share)} left")
+        elif share == 1:
+            parts.append("writing the result")
         return " · ".join(parts)
+
+    def _rates(self, now: float, requests: int, tokens: int) -> tuple[float, float]:
+        """Requests and tokens a second over the last ten seconds."""
+        self._recent.append((now, requests, tokens))
+        while len(self._recent) > 2 and self._recent[0][0] < now - _RATE_SECONDS:
+            self._recent.popleft()
+        since, requests_then, tokens_then = self._recent[0]
+        seconds = max(now - since, 0.001)
+        return (requests - requests_then) / seconds, (tokens - tokens_then) / seconds
+
+
+def _done(meter: dict[str, Any]) -> int:
+    return int(meter["rows_done"] + meter["rows_failed"])
