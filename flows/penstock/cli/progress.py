@@ -27,9 +27,10 @@ class Progress:
         self._session = session
         self._quiet = quiet
         self._live: Live | None = None
-        self._total = sum(
-            session.plan.partitions[index].rows for index in {task.partition for task in session.plan.tasks}
-        ) * len({task.segment for task in session.plan.tasks})
+        tasks = session.plan.tasks
+        self._total = sum(session.plan.partitions[index].rows for index in {task.partition for task in tasks})
+        # A row is counted once in every segment that it goes through.
+        self._segments = max(1, len({task.segment for task in tasks}))
         self._began = time.monotonic()
         self._shown = self._began
         self._every = _EVERY_LIVE if sys.stderr.isatty() else _EVERY_PLAIN
@@ -66,12 +67,12 @@ class Progress:
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
-        bar = ProgressBar(total=max(1, self._total), completed=min(self._total, _done(meter)), width=60)
+        bar = ProgressBar(total=max(1, self._total), completed=min(self._total, self._done(meter)), width=60)
         self._live.update(Group(bar, Text(text)))
 
     def line(self, meter: dict[str, Any], now: float) -> str:
         """One line: rows, requests a second, tokens a minute, dollars, errors by cause, time left."""
-        done, tokens = _done(meter), meter["prompt_tokens"] + meter["completion_tokens"]
+        done, tokens = self._done(meter), meter["prompt_tokens"] + meter["completion_tokens"]
         requests_rate, tokens_rate = self._rates(now, meter["requests"], tokens)
         share = min(1.0, done / self._total) if self._total else 1.0
         parts = [
@@ -91,6 +92,9 @@ class Progress:
             parts.append("writing the result")
         return " · ".join(parts)
 
+    def _done(self, meter: dict[str, Any]) -> int:
+        return int(meter["rows_done"] + meter["rows_failed"]) // self._segments
+
     def _rates(self, now: float, requests: int, tokens: int) -> tuple[float, float]:
         """Requests and tokens a second over the last ten seconds."""
         self._recent.append((now, requests, tokens))
@@ -99,7 +103,3 @@ class Progress:
         since, requests_then, tokens_then = self._recent[0]
         seconds = max(now - since, 0.001)
         return (requests - requests_then) / seconds, (tokens - tokens_then) / seconds
-
-
-def _done(meter: dict[str, Any]) -> int:
-    return int(meter["rows_done"] + meter["rows_failed"])
