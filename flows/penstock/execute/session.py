@@ -180,7 +180,9 @@ class Session:
         return self.record
 
     def _leave(self, error: BaseException | None) -> None:
-        reason = self.control.stopped or error
+        # A defect is told as what it is, also when the stop that it caused came first.
+        defect = error is not None and not isinstance(error, RunStopped)
+        reason = error if defect else self.control.stopped or error
         if isinstance(reason, RunStopped):
             status = RunStatus.INTERRUPTED if isinstance(reason, Interrupted) else RunStatus.STOPPED
             self.record.reason = reason.reason
