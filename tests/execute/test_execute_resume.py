@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from random import Random
 
 import polars as pl
 import pytest
@@ -21,6 +22,7 @@ from penstock.runs.record import RunStatus
 from penstock.tables.state import State
 
 ROWS = 1500
+KILLS = 10
 STEP = """
 uses: embed
 input: "{{ text }}"
@@ -84,21 +86,24 @@ def test_killed_at_ten_random_moments_the_table_is_that_of_an_undisturbed_run(be
     bench.texts(_texts(ROWS))
     bench.pipeline(STEP, source="partition_rows: 300", provider="limits: {concurrency: 4}\n")
     bench.server.change(latency="5ms..25ms")
-    kills = 0
-    moments = [0.9, 1.3, 1.1, 1.6, 1.0, 1.4, 1.2, 1.7, 1.05, 1.5]
-    for moment in moments:
+    random = Random(11)
+    for kill in range(KILLS):
+        # At a random moment while about so many rows are answered, so that a slow machine is killed ten times too.
+        wanted = (kill + random.random()) * ROWS / (KILLS + 1)
         with subprocess.Popen([sys.executable, "-c", RUN_IT, str(bench.file)]) as process:
-            time.sleep(moment)
+            while bench.server.stats()["inputs"] <= wanted:
+                assert process.poll() is None, "the run ended before it could be killed"
+                time.sleep(0.002)
+            time.sleep(random.uniform(0, 0.05))
             process.send_signal(signal.SIGKILL)
-            kills += process.wait() == -signal.SIGKILL
-    assert kills >= 5, "the run ended before it could be killed"
+            assert process.wait() == -signal.SIGKILL
     record = bench.run()
     stats = bench.server.stats()
     disturbed = bench.result()
     assert record.account is not None
     assert (record.account.read, record.account.written) == (ROWS, ROWS)
     # What the process had read stands in the journal; what was on its way at a kill (4 requests of 5) is asked again.
-    assert stats["repeated_answers"] <= kills * 4 * 5
+    assert stats["repeated_answers"] <= KILLS * 4 * 5
     for path in (bench.folder / ".penstock", bench.folder / "out"):
         subprocess.run(["rm", "-r", str(path)], check=True)
     bench.run()
