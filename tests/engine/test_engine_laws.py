@@ -46,7 +46,7 @@ class Chaos:
     answered: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.dice = random.Random(self.seed)  # noqa: S311  # dice, not secrets
+        self.dice = random.Random(self.seed)  # dice, not secrets
 
     async def send(self, request: WireRequest, timeouts: Timeouts) -> WireResponse:
         self.sent += 1

@@ -80,7 +80,7 @@ def test_one_row_that_fails_a_step_does_not_hide_the_others(bench: PlanBench) ->
 
 
 def test_a_large_source_is_sampled_within_a_few_percent(bench: PlanBench) -> None:
-    dice = random.Random(3)  # noqa: S311  # the same texts each time
+    dice = random.Random(3)  # the same texts each time
     texts = ["word " * dice.randrange(1, 40) + str(number) for number in range(40_000)]
     lines = [f"{number},{text}\n" for number, text in enumerate(texts)]
     (bench.folder / "rows.csv").write_text("id,text\n" + "".join(lines))
