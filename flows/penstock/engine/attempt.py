@@ -80,6 +80,8 @@ class Caller:
             attempted = await self._ask(task, pack)
         finally:
             del self._deadlines[task]
+            # A wire may answer a cancellation with an error of its own; the worker's next request is watched again.
+            self._overdue.discard(task)
             control.release(reservation)
             if attempted is None:
                 control.attempt_ended("abandoned", model=self._work.model, estimate=pack.tokens)

@@ -21,7 +21,7 @@ from penstock.engine.control import RunControl
 from penstock.engine.group import Group
 from penstock.engine.judge import Action, Circumstances, judge
 from penstock.engine.pack import Pack, added
-from penstock.engine.room import Room
+from penstock.engine.room import Room, Share
 from penstock.errors import RunStopped
 from penstock.items import Delivered, Failed
 
@@ -70,7 +70,7 @@ class Dispatch:
         self._control = control
         self._at = at
         self._most_workers = most_workers
-        self._room = room
+        self._room = Share(room)
         self._answer_bytes = answer_bytes
         self._loop = asyncio.get_running_loop()
         self._ready: deque[Pack] = deque()
@@ -102,6 +102,11 @@ class Dispatch:
     def stored(self, items: int) -> None:
         """The answers of so many items are with the sink; what they took in memory is free."""
         self._room.leave(items * self._answer_bytes)
+
+    def close(self) -> None:
+        """Nobody takes from the outbox any more."""
+        self.stop()
+        self._room.close()
 
     def stop(self) -> None:
         """Admit nothing more; requests under way may come home for a moment, then they are cancelled."""
@@ -140,13 +145,15 @@ class Dispatch:
         while (pack := await self._next(task)) is not None:
             self._before_sending.add(task)
             await self._room.enter(len(pack.items) * self._answer_bytes)
+            answered = False
             try:
-                await self._send(task, pack)
-            except BaseException:
-                self.stored(len(pack.items))
-                raise
+                answered = await self._send(task, pack)
+            finally:
+                if not answered:
+                    self.stored(len(pack.items))
 
-    async def _send(self, task: asyncio.Task[None], pack: Pack) -> None:
+    async def _send(self, task: asyncio.Task[None], pack: Pack) -> bool:
+        """Make one attempt; whether an answer went into the outbox."""
         reservation = await self._reserve(pack)
         try:
             admission = await self._group.gate.enter(pack.tokens)
@@ -156,7 +163,7 @@ class Dispatch:
         self._before_sending.discard(task)
         self._staff()
         # Not kept in a variable: a worker that waits for its next pack must not hold its last answer.
-        self._settle(pack, await self._caller.attempt(task, pack, admission, reservation))
+        return self._settle(pack, await self._caller.attempt(task, pack, admission, reservation))
 
     async def _next(self, task: asyncio.Task[None]) -> Pack | None:
         while not (self._stopping or self._ended):
@@ -189,7 +196,8 @@ class Dispatch:
 
     # -- outcomes
 
-    def _settle(self, pack: Pack, attempted: Success | Lost) -> None:
+    def _settle(self, pack: Pack, attempted: Success | Lost) -> bool:
+        answered = isinstance(attempted, Success)
         if isinstance(attempted, Success):
             pack.attempts += 1
             request_id = attempted.response.headers.get("x-request-id")
@@ -197,9 +205,9 @@ class Dispatch:
             self.outbox.put(Delivered(pack.items, attempted.answer, pack.attempts, request_id, usd))
             self._outstanding -= 1
         else:
-            self.stored(len(pack.items))
             self._judge(pack, attempted)
         self._end_if_done()
+        return answered
 
     def _judge(self, pack: Pack, lost: Lost) -> None:
         error = lost.error

@@ -64,8 +64,11 @@ class Driver:
         try:
             self._drive()
         finally:
-            if not self._over:
-                self._give_up()
+            try:
+                if not self._over:
+                    self._give_up()
+            finally:
+                self._call(self._dispatch.close)
 
     def _drive(self) -> None:
         while True:

@@ -27,8 +27,8 @@ class Room:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.leave(size)
+            # Also when it waited still: those behind it may be small enough to go on.
+            self.leave(size if turn.done() and not turn.cancelled() else 0)
             raise
 
     def leave(self, size: int) -> None:
@@ -45,5 +45,38 @@ class Room:
             else:
                 return
 
+    @property
+    def taken(self) -> int:
+        """Bytes that were let in and have not left."""
+        return self._taken
+
     def _fits(self, size: int) -> bool:
         return self._taken == 0 or self._taken + size <= self._most
+
+
+class Share:
+    """What one job has of the room. Closed, it gives back whatever is left in it, so that no ending of a job leaks."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._taken = 0
+        self._is_closed = False
+
+    async def enter(self, size: int) -> None:
+        """See `Room.enter`."""
+        await self._room.enter(size)
+        if self._is_closed:
+            self._room.leave(size)
+        else:
+            self._taken += size
+
+    def leave(self, size: int) -> None:
+        """See `Room.leave`; nothing any more once the share is closed."""
+        if not self._is_closed:
+            self._taken -= size
+            self._room.leave(size)
+
+    def close(self) -> None:
+        """The job is over, and nobody waits for its answers."""
+        self.leave(self._taken)
+        self._is_closed = True
