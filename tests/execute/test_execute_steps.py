@@ -53,6 +53,22 @@ def test_polars_pyarrow_and_duckdb_open_the_published_folder(bench: Bench) -> No
     assert counted.fetchall() == [(12, 8, 8)]
 
 
+@pytest.mark.parametrize("name", ["number", "usage"])
+@pytest.mark.parametrize("usage", ["true", "false"])
+def test_the_new_column_may_be_called_as_a_column_of_the_journal(bench: Bench, name: str, usage: str) -> None:
+    bench.texts(["a", "b", "a"])
+    bench.pipeline(
+        'uses: embed\ninput: "{{ text }}"\nmodel: text-embedding-3-small\ndimensions: 8\n'
+        f"output: {name}\nusage: {usage}"
+    )
+    record = bench.run()
+    result = bench.result()
+    assert record.account is not None
+    assert record.account.written == 3
+    assert result.columns == ["id", "text", name, *(["embed_usage"] if usage == "true" else [])]
+    assert result[name][0].to_list() == result[name][2].to_list() != result[name][1].to_list()
+
+
 def test_rows_for_which_when_does_not_hold_pass_with_nulls(bench: Bench) -> None:
     bench.rows([{"id": n, "text": f"text {n}", "language": "en" if n % 2 else "de"} for n in range(10)])
     bench.pipeline(EMBED + "when: language = 'en'")

@@ -89,6 +89,34 @@ def test_torn_before_its_first_batch_is_whole_it_begins_anew(tmp_path: Path) -> 
         assert Journal(tmp_path / "j").answered == {9}
 
 
+@pytest.mark.parametrize("zeros", [1, 16, 64, 4096])
+def test_zeros_at_its_end_as_a_lost_power_leaves_them_are_cut_off(tmp_path: Path, zeros: int) -> None:
+    *_, whole = written(tmp_path / "j", [0, 1], [2])
+    with (tmp_path / "j").open("ab") as file:
+        file.write(bytes(zeros))
+    journal = Journal(tmp_path / "j")
+    assert journal.answered == {0, 1, 2}
+    assert (tmp_path / "j").stat().st_size == whole
+    journal.append(batch([3]))
+    journal.close()
+    assert Journal(tmp_path / "j").answered == {0, 1, 2, 3}
+
+
+def test_a_file_of_zeros_is_a_new_journal(tmp_path: Path) -> None:
+    (tmp_path / "j").write_bytes(bytes(4096))
+    assert Journal(tmp_path / "j").answered == frozenset()
+
+
+def test_columns_of_an_answer_may_have_the_journals_own_names(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    columns = [pa.array([4, 2], pa.uint32()), pa.array(["four", "two"])]
+    journal.append(pa.RecordBatch.from_arrays(columns, names=[NUMBER, NUMBER]))
+    journal.close()
+    journal = Journal(tmp_path / "j")
+    assert journal.take([2, 4]).columns[0].to_pylist() == ["two", "four"]
+    journal.close()
+
+
 def test_a_changed_byte_cuts_it_there(tmp_path: Path) -> None:
     ends = written(tmp_path / "j", [0], [1], [2])
     whole = (tmp_path / "j").read_bytes()

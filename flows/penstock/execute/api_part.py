@@ -109,7 +109,7 @@ class ApiPart:
         answers = part_writer.answer_schema(self.step, journal, usage_name)
         schema = pa.schema([*part_writer.arrow_schema(rows.frame), *answers])
         sums = UsageSums()
-        tables = part_writer.Answers(asked, journal, answers, usage_name, sums.add).tables(rows.frame)
+        tables = part_writer.Answers(asked, journal, answers, sums.add).tables(rows.frame)
 
         def final() -> dict[str, Any]:
             counts.update(

@@ -36,7 +36,6 @@ class Answers:
     asked: Questions
     journal: Journal
     schema: pa.Schema
-    usage_name: str
     note_usage: Callable[[Any], None]
 
     def tables(self, frame: pl.DataFrame) -> Iterator[pa.Table]:
@@ -58,15 +57,15 @@ class Answers:
             return
         table = self.journal.take([item_of[number] for number in known])
         copies = pa.array([item_of[number] != number for number in known])
-        usage = _without_copies(table.column("usage").combine_chunks(), copies)
+        # By their places: an answer's column may be called `usage` too. Without `usage: true` the last is left out.
+        usage = _without_copies(table.columns[-1].combine_chunks(), copies)
         self.note_usage(usage)
         places: pa.Array | None = None
         if len(known) < len(numbers):
             # Rows that `when` lets pass by take their answer from nowhere: a null.
             order = {number: place for place, number in enumerate(known)}
             places = pa.array([order.get(number) for number in numbers], pa.int64())
-        for field in self.schema:
-            column = usage if field.name == self.usage_name else table.column(field.name)
+        for column in [*table.columns[:-1], usage][: len(self.schema)]:
             yield column if places is None else column.take(places)
 
 

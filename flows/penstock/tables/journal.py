@@ -50,8 +50,9 @@ class _Frames:
 class Journal:
     """An open journal: append answers, then take them out in any order with little memory.
 
-    Every batch has a column `NUMBER` that says which item each of its rows answers. Opening an existing file cuts off
-    a torn tail; `answered` then says what need not be asked again.
+    The first column of every batch, `NUMBER`, says which item each of its rows answers; it goes by its place, since an
+    answer's own columns may have any name. Opening an existing file cuts off a torn tail; `answered` then says what
+    need not be asked again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,7 +95,7 @@ class Journal:
         content = batch.serialize()
         start = self._frames.end + _FRAME.size
         self._write(_framed(content))
-        self._frames.add(start, len(memoryview(content)), self._frames.end, batch.column(NUMBER).to_pylist())
+        self._frames.add(start, len(memoryview(content)), self._frames.end, batch.column(0).to_pylist())
         self._dirty.set()
 
     def take(self, numbers: Sequence[int]) -> pa.Table:
@@ -105,7 +106,7 @@ class Journal:
         slices: list[pa.RecordBatch] = []
         for frame, first, count in _runs([self._frames.places[number] for number in numbers]):
             slices.append(self._batch(frame).slice(first, count))
-        return pa.Table.from_batches(slices, schema=self._frames.schema).drop_columns([NUMBER])
+        return pa.Table.from_batches(slices, schema=self._frames.schema).remove_column(0)
 
     def close(self) -> None:
         """Sync and close."""
@@ -203,7 +204,7 @@ def _scan(path: Path) -> _Frames:
                 frames.end = offset
                 continue
             batch = pa.ipc.read_record_batch(pa.py_buffer(content), frames.schema)
-            frames.add(start, len(content), offset, batch.column(NUMBER).to_pylist())
+            frames.add(start, len(content), offset, batch.column(0).to_pylist())
     return frames
 
 
@@ -219,7 +220,8 @@ def _whole_frame(file: BinaryIO) -> bytes | None:
         return None
     checksum, padding, size = _FRAME.unpack(header)
     left = os.fstat(file.fileno()).st_size - file.tell()
-    if padding >= _ALIGN or size + padding > left:
+    # A machine that lost its power may leave zeros where the tail should stand: no frame is empty.
+    if size == 0 or padding >= _ALIGN or size + padding > left:
         return None
     content = file.read(size)
     file.seek(padding, os.SEEK_CUR)
