@@ -41,8 +41,15 @@ def test_the_batch_api_costs_half_where_the_table_has_no_price_for_it():
 def test_own_prices_go_before_the_table():
     own = {"llama3": {"input": 1.0, "output": 2.0, "cached": 0.5}, "gpt-4o-mini": {"input": 9.0}}
     assert price("llama3", Usage(None, 1_000_000, 500_000, 200_000), overrides=own) == pytest.approx(0.8 + 0.1 + 1.0)
-    assert price("gpt-4o-mini", MILLION, overrides=own) == pytest.approx(9.0)
+    assert price("gpt-4o-mini", Usage(None, 1_000_000), overrides=own) == pytest.approx(9.0)
     assert price("llama3", MILLION, overrides=own, batch=True) == pytest.approx(1.5)
+
+
+def test_answers_have_no_known_price_where_ones_own_names_only_the_input():
+    own = {"llama3": {"input": 1.0}}
+    assert price("llama3", Usage(None, 1_000_000), overrides=own) == pytest.approx(1.0)
+    assert price("llama3", Usage(None, 1_000_000, 1), overrides=own) is None
+    assert price("gpt-4o-mini", Usage(None, 10, 10), overrides={"gpt-4o-mini": {"input": 1.0}}) is None
 
 
 def test_a_response_is_priced_as_answered_else_as_asked():

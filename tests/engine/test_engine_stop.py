@@ -130,6 +130,16 @@ def test_a_budget_in_dollars_is_kept():
     assert 90 <= len(sink.done) <= 100
 
 
+def test_a_budget_in_dollars_is_kept_where_the_server_counts_no_tokens():
+    silent = {"model": "text-embedding-3-small"}
+    with RawServer(lambda seen: reply(200, {**silent, "data": seen.json["input"]})) as server:
+        sink, control = Kept(), RunControl(budget_usd=100 * 10 * 0.02e-6)
+        with pytest.raises(BudgetSpent):
+            run(server, MANY, Echo(Packing(8)), sink=sink, control=control)
+    assert 90 <= len(sink.done) <= 100
+    assert control.snapshot()["usd"] is None, "what was really paid is not known"
+
+
 def test_a_budget_in_dollars_without_a_price_is_refused_before_anything_is_sent():
     with RawServer(echo) as server, pytest.raises(InputError, match="price of the model 'llama3'"):
         run(server, ["a"], Echo(model="llama3"), control=RunControl(budget_usd=5))

@@ -67,8 +67,10 @@ class Budget:
         self._reserved_usd -= reservation.usd
 
     def charge(self, model: str, estimate: int, tokens: int, usd: float | None, *, success: bool) -> None:
-        """What an attempt has really cost; an unknown price leaves the dollars as they are."""
+        """What an attempt has really cost; a success of which that is not known counts as what was expected of it."""
         self._spent_tokens += tokens
+        if usd is None and success and self.usd is not None:
+            usd = self._expected(model, estimate)
         self._spent_usd += usd or 0.0
         if success and usd is not None:
             known, estimated = self._taught.get(model, (0.0, 0))

@@ -176,7 +176,7 @@ class RunControl:
         Args:
             result: the status, or the cause where there is none.
             usage: what the response says it cost, None when it says nothing.
-            estimate: tokens, counted against a budget in tokens where a success says nothing.
+            estimate: tokens, counted against the budget where a success says nothing.
 
         Returns:
             Dollars; 0 for a failure that says nothing, None when unknown.

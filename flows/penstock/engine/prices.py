@@ -15,7 +15,10 @@ _BATCH_DISCOUNT = 0.5
 """Of the Batch API on every model (API reference, "Batch"), where the table has no batch price of its own."""
 
 Overrides = Mapping[str, Mapping[str, float]]
-"""Prices by model: ``input``, ``output`` and ``cached``, each in dollars per million tokens."""
+"""Prices by model: ``input``, ``output`` and ``cached``, each in dollars per million tokens.
+
+Without ``output`` the price of answers is not known; ``cached`` is as ``input`` where it is left out.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,8 @@ def price(model: str, usage: Usage, *, batch: bool = False, overrides: Overrides
         overrides: prices that go before the table; a Batch discount still comes off them.
     """
     if overrides and model in overrides:
-        return _own_rates(overrides[model], batch).usd(usage)
+        own = overrides[model]
+        return None if usage.completion_tokens and "output" not in own else _own_rates(own, batch).usd(usage)
     rates = _rates(model, batch)
     if isinstance(rates, Rates):
         return rates.usd(usage)
