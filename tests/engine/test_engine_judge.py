@@ -57,6 +57,12 @@ def test_an_unusable_packed_answer_that_persists_is_halved():
     assert judge(error, replace(AT, attempts=3, items=4)).action is Action.HALVE
 
 
+def test_one_attempt_means_one_also_for_the_halves_of_an_unusable_answer():
+    once = replace(AT, provider=replace(PROVIDER, retry=RetryPolicy(attempts=1)), items=4)
+    assert judge(errors.UnusableBody("what"), once).action is Action.FAIL
+    assert judge(failed(400, "c"), once).action is Action.HALVE, "a refusal costs nothing, and it is no second try"
+
+
 def test_a_server_that_fails_is_never_asked_more_by_halving():
     for error in (failed(500), errors.TimedOut("late"), errors.ConnectionFailed("cut")):
         assert judge(error, replace(AT, attempts=3, items=4, had_success=True)).action is Action.FAIL

@@ -95,7 +95,9 @@ def judge(error: ApiError, at: Circumstances) -> Verdict:
             return Verdict(Action.RETRY, wait=wait)
         if isinstance(error, ConnectionFailed) and error.never_sent and not at.had_success:
             return Verdict(Action.STOP, reason=_unreachable(error, at))
-    if error.per_item and at.items > 1:
+    # A half is a further attempt, and one that may be paid: whoever allows a single one gets a single one.
+    tried_out = error.worth_retrying and at.provider.retry.attempts == 1
+    if error.per_item and at.items > 1 and not tried_out:
         return Verdict(Action.HALVE)
     return Verdict(Action.FAIL)
 
