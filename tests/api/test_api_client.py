@@ -68,6 +68,26 @@ def test_a_missing_key_is_an_error_before_anything_is_sent(monkeypatch):
         ApiClient(Provider("mine", "http://127.0.0.1:1", Secret("CLIENT_TEST_KEY")))
 
 
+@pytest.mark.parametrize(
+    "value", ["sk-first-half\nsecond-half", "sk-ends-in-an-ellipsis…", "sk-tab\there-it-is", "schlüssel"]
+)
+def test_a_key_that_no_header_may_hold_is_an_error_that_does_not_show_it(monkeypatch, value):
+    monkeypatch.setenv("CLIENT_TEST_KEY", value)
+    with (
+        RawServer(lambda _: reply()) as server,
+        pytest.raises(InputError, match="the key in CLIENT_TEST_KEY") as raised,
+    ):
+        post(server)
+    assert server.seen == []
+    assert value[:8] not in str(raised.value)
+
+
+def test_a_request_shows_no_headers_and_no_body():
+    request = WireRequest("POST", "http://x/", {"authorization": f"Bearer {KEY}"}, b"a row")
+    assert KEY not in repr(request)
+    assert "a row" not in repr(request)
+
+
 def test_without_a_key_no_authorization_is_sent():
     with RawServer(lambda _: reply(200, {})) as server:
 

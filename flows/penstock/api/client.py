@@ -14,6 +14,7 @@ from penstock.api.errors import ApiError, ConnectionFailed, Facts, TimedOut, Unu
 from penstock.api.provider import Provider
 from penstock.api.wire import FailureKind, Wire, WireError, WireRequest, WireResponse
 from penstock.api.wires import default_wire
+from penstock.errors import InputError
 
 # A kept connection that the server has closed fails within one round trip; what fails later is a failure of its own.
 _AT_ONCE = 1.0
@@ -29,7 +30,7 @@ class ApiClient:
         wire: by what; pyreqwest if left out.
 
     Raises:
-        InputError: the environment variable of the key is not set.
+        InputError: the environment variable of the key is not set, or what it holds cannot stand in a header.
     """
 
     def __init__(self, provider: Provider, wire: Wire | None = None) -> None:
@@ -38,11 +39,12 @@ class ApiClient:
         self._base = provider.base_url.rstrip("/")
         self._headers = {"accept": "application/json", "user-agent": user_agent()}
         if provider.api_key is not None:
-            self._headers["authorization"] = f"Bearer {provider.api_key.reveal()}"
+            key = _header_value(f"the key in {provider.api_key.name}", provider.api_key.reveal())
+            self._headers["authorization"] = f"Bearer {key}"
         if provider.organization:
-            self._headers["openai-organization"] = provider.organization
+            self._headers["openai-organization"] = _header_value("the organization", provider.organization)
         if provider.project:
-            self._headers["openai-project"] = provider.project
+            self._headers["openai-project"] = _header_value("the project", provider.project)
         self._json_headers = {**self._headers, "content-type": "application/json"}
 
     async def post_json(self, path: str, body: bytes) -> WireResponse:
@@ -74,6 +76,16 @@ class ApiClient:
             return await self._wire.send(request, self.provider.timeouts)
         except WireError as error:
             raise failure(error, self._base) from None
+
+
+def _header_value(name: str, value: str) -> str:
+    """The value, if it may stand in a header: the error that a wire would raise quotes it, and so would show a key."""
+    if not (value.isascii() and value.isprintable()):
+        raise InputError(
+            f"{name} holds a character that no HTTP header may hold, such as a line break or a typographic dash; "
+            f"copy it again"
+        )
+    return value
 
 
 def failure(error: WireError, base_url: str) -> ApiError:
