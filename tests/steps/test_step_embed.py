@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from penstock.errors import UnusableAnswer
 from penstock.items import Usage
 from penstock.steps import Embed
+from penstock.steps.vectors import read_vectors
 
 Make = Callable[[str], Any]
 YAML = 'uses: embed\ninput: "{{ title }}. {{ body }}"\nmodel: m\ndimensions: 3\n'
@@ -125,6 +126,23 @@ def test_usage_and_the_model_as_answered_are_read() -> None:
     assert result.usage == Usage(model="m-2", prompt_tokens=7)
     bare = step().read(json.dumps({"data": [{"embedding": [1, 2, 3]}]}).encode(), ["a"])
     assert bare.usage == Usage(model=None, prompt_tokens=0)
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        (None, 0),
+        ({}, 0),
+        ({"prompt_tokens": None, "total_tokens": None}, 0),
+        ({"prompt_tokens": 5, "total_tokens": None}, 5),
+        ({"prompt_tokens": 5.0}, 5),
+        ({"prompt_tokens": -5}, 0),
+        ({"prompt_tokens": 10**12}, 0),
+    ],
+)
+def test_a_usage_that_is_no_count_costs_no_paid_vector(usage: Any, tokens: int) -> None:
+    body = json.dumps({"data": [{"index": 0, "embedding": [0.5, 1.0]}], "usage": usage}).encode()
+    assert read_vectors(body, 1, 2).prompt_tokens == tokens
 
 
 def test_a_memoryview_is_read_like_bytes() -> None:

@@ -11,6 +11,8 @@ import msgspec
 
 from penstock.errors import UnusableAnswer
 
+_MOST_TOKENS = 1_000_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
@@ -22,8 +24,8 @@ class Vectors:
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    total_tokens: int = 0
+    prompt_tokens: int | float | None = None
+    total_tokens: int | float | None = None
 
 
 class _Base64(msgspec.Struct):
@@ -79,8 +81,13 @@ def read_vectors(body: bytes | memoryview, count: int, size: int | None) -> Vect
         raise UnusableAnswer(f"a vector has {expected} bytes, which are no whole numbers of four bytes each")
     data = b"".join(vectors)
     _check_numbers(data, count)
-    usage = response.usage
-    return Vectors(data, response.model, max(usage.prompt_tokens, usage.total_tokens) if usage else 0)
+    return Vectors(data, response.model, _tokens(response.usage))
+
+
+def _tokens(usage: _Usage | None) -> int:
+    """As counted; 0, which is unknown, for what cannot be a count: paid vectors are not lost for it."""
+    counts = [usage.prompt_tokens or 0, usage.total_tokens or 0] if usage else [0]
+    return max((int(count) for count in counts if 0 < count <= _MOST_TOKENS), default=0)
 
 
 def _decode(body: bytes | memoryview) -> _Base64Response | _FloatResponse:
