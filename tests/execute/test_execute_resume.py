@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 from execute_bench import Bench
 
-from penstock.errors import InputError, Interrupted, RunLocked
+from penstock.errors import AccountError, InputError, Interrupted, RunLocked
 from penstock.execute.inline import run_inline
 from penstock.runs.history import list_runs
 from penstock.runs.record import RunStatus
@@ -195,6 +195,30 @@ def test_a_retry_of_a_changed_source_is_refused(bench: Bench) -> None:
     bench.texts(_texts(21))
     with pytest.raises(InputError, match="changed since run"):
         bench.run(retries=record.run_id)
+
+
+def test_a_part_whose_errors_are_gone_is_made_again_and_pays_for_nothing(bench: Bench) -> None:
+    bench.texts(["a", "", "b"])
+    bench.pipeline(STEP)
+    first = bench.run()
+    for path in (bench.folder / ".penstock").rglob("*.errors.parquet"):
+        path.unlink()
+    asked = bench.server.stats()["total_requests"]
+    second = bench.run()
+    assert bench.server.stats()["total_requests"] == asked
+    assert second.account == first.account
+    assert bench.errors(second)["cause"].to_list() == ["empty_input"]
+
+
+def test_nothing_is_published_while_an_errors_part_is_missing(bench: Bench) -> None:
+    bench.texts(["a", ""])
+    bench.pipeline(STEP)
+    bench.run()
+    with bench.open() as session:
+        for path in (bench.folder / ".penstock").rglob("parts/*/*.errors.parquet"):
+            path.unlink()
+        with pytest.raises(AccountError, match="1 rows failed and the errors parts hold 0"):
+            run_inline(session)
 
 
 def test_copies_of_a_text_are_sent_once_and_cost_once(bench: Bench) -> None:

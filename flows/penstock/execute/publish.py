@@ -49,7 +49,7 @@ def publish(plan: Plan, spec: Spec, state: State, folder: Path) -> Published:
     parts = plan_parts(plan, state)
     counts = _counts(parts)
     account = close_account(counts)
-    errors = _write_errors(parts, folder)
+    errors = _write_errors(parts, folder, account.failed)
     if spec.errors.path:
         _publish_errors(errors, beside(Path(spec.errors.path), plan.rehearsal))
     files = [part for part, _ in parts[-1][1]]
@@ -101,8 +101,11 @@ def _counts(parts: list[tuple[str, list[tuple[Path, Path]]]]) -> list[tuple[str,
     return counts
 
 
-def _write_errors(parts: list[tuple[str, list[tuple[Path, Path]]]], folder: Path) -> Path | None:
+def _write_errors(parts: list[tuple[str, list[tuple[Path, Path]]]], folder: Path, failed: int) -> Path | None:
     frame = read_errors([errors for _, files in parts for _, errors in files])
+    found = 0 if frame is None else len(frame)
+    if found != failed:
+        raise AccountError(f"{failed} rows failed and the errors parts hold {found}; run the pipeline again")
     if frame is None:
         return None
     target = folder / ERRORS

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from penstock.items import Cause
 from penstock.plan.model import Partition, PlannedTask, Reuse, Segment
 from penstock.tables.parts import read_counts
-from penstock.tables.state import State
+from penstock.tables.state import PartFiles, State
 
 
-def finished_counts(part: Path, retry_causes: Sequence[str] | None = None) -> dict[str, Any] | None:
+def finished_counts(files: PartFiles, retry_causes: Sequence[str] | None = None) -> dict[str, Any] | None:
     """The counts of a part that needs no more work; None when it is missing or has rows to ask again.
 
-    Failures of requests are never taken as final: unless `retry_causes` says which, all are asked again.
+    Failures of requests are never taken as final: unless `retry_causes` says which, all are asked again. A part whose
+    errors part is gone is made again, which pays for nothing that it holds: else its failed rows would vanish.
     """
-    counts = read_counts(part)
-    if counts is None:
+    counts = read_counts(files.part)
+    if counts is None or (counts["failed"] and not files.errors.exists()):
         return None
     causes = counts["failures"]
     again = [cause for cause in causes if Cause(cause).asked and (retry_causes is None or cause in retry_causes)]
@@ -37,7 +37,7 @@ def plan_tasks(
         before: PlannedTask | None = None
         for segment in segments:
             files = state.part_files(segment.id, partition.fingerprints[segment.id])
-            counts = finished_counts(files.part, retry_causes) if before is None else None
+            counts = finished_counts(files, retry_causes) if before is None else None
             if counts is not None:
                 finished[segment.id] += 1
                 answered[segment.id] += counts["rows"]
