@@ -188,6 +188,28 @@ def test_a_retry_of_one_cause_leaves_the_errors_of_others_as_they_are(bench: Ben
     assert bench.server.stats()["inputs"] == 0
 
 
+def test_a_resumed_retry_of_one_cause_asks_only_that_cause(bench: Bench) -> None:
+    bench.texts(["good", "poison one", "silent two"])
+    bench.pipeline(STEP.replace("batch_size: 5", "batch_size: 1"), more="errors: {stop_above: 100%}\n")
+    bench.server.change(poison=["poison", "silent"])
+    first = bench.run()
+    with bench.open(resumes=first.run_id, retries=first.run_id, retry_causes=("timeout",)) as session:
+        retried = session.run_id
+    with bench.open(resumes=retried) as session:
+        assert session.plan.retry_causes == ("timeout",)
+        assert session.plan.tasks == ()
+    with bench.open(resumes=first.run_id) as session:
+        assert session.plan.retry_causes is None
+        assert len(session.plan.tasks) == 1
+
+
+def test_a_parameter_that_the_record_does_not_hold_is_not_made_up(bench: Bench) -> None:
+    bench.texts(["a"])
+    bench.pipeline(STEP)
+    with pytest.raises(InputError, match="the parameter 'word' of run r1 looked like a key"):
+        bench.open(resumes="r1", params={"word": "***"})
+
+
 def test_a_retry_of_a_changed_source_is_refused(bench: Bench) -> None:
     bench.texts(_texts(20))
     bench.pipeline(STEP)

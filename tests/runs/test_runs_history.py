@@ -49,6 +49,16 @@ def test_no_secret_reaches_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     json.loads(text)
 
 
+def test_a_key_that_is_a_word_of_a_path_leaves_the_record_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Local servers take any key, and their guides say which: `ollama`."""
+    monkeypatch.setenv("TEST_RECORD_KEY", "ollama")
+    Secret("TEST_RECORD_KEY").reveal()
+    record = save(tmp_path, "r1", pipeline="embed-ollama", provider="openai", errors_path="/out/ollama/errors.parquet")
+    assert read_record(State(tmp_path, "embed-ollama").run_folder("r1")) == record
+
+
 def test_run_ids_sort_by_time_and_differ_within_a_second() -> None:
     ids = {new_run_id(BEGAN) for _ in range(20)}
     assert len(ids) > 15

@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from penstock.plan.make import make_plan
 from penstock.plan.model import Plan, read_plan
 from penstock.runs.history import mark_crashed
 from penstock.runs.record import PLAN, RunRecord, RunStatus, RunUsage, new_run_id
-from penstock.secrets import redact
+from penstock.secrets import MASK, redact
 from penstock.spec import Loaded, Spec, load
 from penstock.spec.provider import SANDBOX_KEY, SandboxSettings
 from penstock.tables.state import State
@@ -256,4 +256,23 @@ def open_session(request: Request) -> Session:
     """
     if request.limit is not None and request.limit < 1:
         raise InputError("--limit takes a whole number from 1 on")
-    return Session(request, load_request(request))
+    if request.resumes is not None and (masked := [name for name, value in request.params.items() if MASK in value]):
+        raise InputError(
+            f"the parameter {masked[0]!r} of run {request.resumes} looked like a key, so the record does not hold it; "
+            f"go on with: penstock run {request.file} -p {masked[0]}=..."
+        )
+    loaded = load_request(request)
+    return Session(_as_before(request, loaded), loaded)
+
+
+def _as_before(request: Request, loaded: Loaded) -> Request:
+    """A resumed retry asks again what that retry asked, and not every failed row."""
+    if request.resumes is None or request.retries is not None or request.retry_causes is not None:
+        return request
+    state = State.of(request.file, loaded.spec.name, request.state)
+    try:
+        before = read_plan(state.run_folder(request.resumes) / PLAN)
+    except InputError:
+        # Of another version of Penstock: then it goes on as any run does.
+        return request
+    return replace(request, retry_causes=before.retry_causes)

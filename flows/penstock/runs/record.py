@@ -97,9 +97,20 @@ class RunRecord(BaseModel):
         return (self.ended_at - self.started_at).total_seconds() if self.ended_at else None
 
     def save(self, folder: Path) -> None:
-        """Write the record, whole or not at all."""
+        """Write the record, whole or not at all.
+
+        Texts are written without keys. Names and paths are written as they are, since the next run goes by them, and a
+        local server's made-up key may well be a word that stands in them.
+        """
+        shown = self.model_copy(
+            update={
+                "message": redact(self.message),
+                "notes": [redact(note) for note in self.notes],
+                "params": {name: redact(value) for name, value in self.params.items()},
+            }
+        )
         with whole_or_absent(folder / RECORD) as temporary:
-            temporary.write_text(redact(self.model_dump_json(indent=1)))
+            temporary.write_text(shown.model_dump_json(indent=1))
 
 
 def new_run_id(now: datetime | None = None) -> str:
