@@ -74,6 +74,23 @@ class Usage:
     cached_tokens: int = 0
 
 
+def usage_type() -> pa.DataType:
+    """The type of a usage column: a row's share of what its request cost."""
+    import pyarrow as pa
+
+    return pa.struct(
+        {
+            "model": pa.string(),
+            "prompt_tokens": pa.int32(),
+            "completion_tokens": pa.int32(),
+            "cached_tokens": pa.int32(),
+            "usd": pa.float64(),
+            "attempts": pa.int32(),
+            "request_id": pa.string(),
+        }
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A response as columns: one row per payload of the request, in its order."""

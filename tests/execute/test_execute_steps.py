@@ -90,6 +90,16 @@ def test_a_row_that_breaks_an_expression_is_an_error_row_and_the_others_go_on(be
     assert bench.result()["value"].to_list() == [0, 1, 2, 3, 5, 6, 7, 8]
 
 
+def test_a_row_that_breaks_a_condition_is_an_error_row_and_the_others_go_on(bench: Bench) -> None:
+    bench.rows([{"id": n, "text": f"text {n}", "number": "x" if n == 4 else str(n)} for n in range(9)])
+    bench.pipeline(EMBED + "when: CAST(number AS INTEGER) > 2")
+    record = bench.run()
+    assert record.account is not None
+    assert record.account.failures == {"expression": 1}
+    assert bench.errors(record)["id"].to_list() == [4]
+    assert bench.result()["embedding"].null_count() == 3
+
+
 def test_a_template_that_fails_on_one_row_is_that_rows_error(bench: Bench) -> None:
     bench.rows([{"id": n, "text": f"text {n}", "size": 0 if n == 2 else 7} for n in range(5)])
     bench.pipeline(EMBED.replace("{{ text }}", "{{ text }} {{ 100 // size }}"))

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from penstock.execute.rows import ROW
-from penstock.items import Cause, Delivered, Failed, Item, Packing
-from penstock.steps import ApiStep
+from penstock.execute.table_steps import isolating
+from penstock.items import Cause, Delivered, Failed, Item, Packing, usage_type
+from penstock.steps import ApiStep, Derive
 from penstock.tables.failures import RowError
 from penstock.tables.journal import NUMBER, Journal
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from penstock.engine.tokens import TokenCounter
 
-USAGE_FIELDS = ("model", "prompt_tokens", "completion_tokens", "cached_tokens", "usd", "attempts", "request_id")
+_HOLDS = "__holds"
 
 
 @dataclass(slots=True)
@@ -44,9 +45,11 @@ def questions(frame: pl.DataFrame, name: str, step: ApiStep, counter: TokenCount
 
     asked = Questions()
     if step.when is not None:
-        holds = frame.select(pl.sql_expr(step.when).fill_null(False).alias("holds")).to_series()
-        asked.passed = frame.filter(~holds)[ROW].to_list()
-        frame = frame.filter(holds)
+        told, failed = isolating(frame, Derive(uses="derive", id=name, columns={_HOLDS: step.when}))
+        asked.errors += [_error(row, name, keys, Cause.EXPRESSION, message) for row, message in failed]
+        holds = pl.col(_HOLDS).fill_null(False)
+        asked.passed = told.filter(~holds)[ROW].to_list()
+        frame = told.filter(holds).drop(_HOLDS)
     payloads = step.payloads(frame).to_list()
     numbers = frame[ROW].to_list()
     first: dict[Any, int] = {}
@@ -119,14 +122,6 @@ class JournalSink:
     def failed(self, outcome: Failed) -> None:
         """Remember the failure."""
         self.failures.append(outcome)
-
-
-def usage_type() -> pa.DataType:
-    """The type of a usage column."""
-    import pyarrow as pa
-
-    kinds = [pa.string(), pa.int32(), pa.int32(), pa.int32(), pa.float64(), pa.int32(), pa.string()]
-    return pa.struct(list(zip(USAGE_FIELDS, kinds, strict=True)))
 
 
 def usage_column(outcome: Delivered) -> pa.Array:

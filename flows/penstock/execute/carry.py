@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penstock.execute.asking import Questions, usage_type
-from penstock.items import Cause
+from penstock.execute.asking import Questions
+from penstock.items import Cause, usage_type
 from penstock.steps import ApiStep
 from penstock.tables.failures import RowError, key_column
 from penstock.tables.journal import NUMBER, Journal

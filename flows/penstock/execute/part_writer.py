@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from penstock.execute.asking import Questions, usage_type
+from penstock.execute.asking import Questions
 from penstock.execute.rows import ROW
+from penstock.items import usage_type
 from penstock.steps import ApiStep
 from penstock.tables.journal import Journal
 from penstock.tables.parts import ROW_GROUP_BYTES

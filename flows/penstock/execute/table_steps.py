@@ -26,7 +26,7 @@ def run_table_steps(rows: Rows, steps: Sequence[TableStep], keys: Sequence[str])
     filtered: dict[str, int] = {}
     for step in steps:
         before = len(rows.frame)
-        kept, failed = _isolating(rows.frame, step)
+        kept, failed = isolating(rows.frame, step)
         rows.errors += [
             RowError(
                 number=row[ROW],
@@ -44,8 +44,12 @@ def run_table_steps(rows: Rows, steps: Sequence[TableStep], keys: Sequence[str])
     return filtered
 
 
-def _isolating(frame: pl.DataFrame, step: TableStep) -> tuple[pl.DataFrame, list[tuple[dict[str, Any], str]]]:
-    """The frame after the step without the rows that make it fail, and these with the reason."""
+def isolating(frame: pl.DataFrame, step: TableStep) -> tuple[pl.DataFrame, list[tuple[dict[str, Any], str]]]:
+    """The frame after the step without the rows that make it fail, and these with the reason.
+
+    Raises:
+        ExpressionError: it fails on so many rows that the fault is its own.
+    """
     import polars as pl
 
     good: list[pl.DataFrame] = []

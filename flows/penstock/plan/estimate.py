@@ -73,7 +73,7 @@ def estimate(
         elif isinstance(step, ApiStep):
             estimates.append(_estimated(spec, step, sampled))
             before = set(sampled.frame.columns)
-            sampled.frame = _with_results(step, sampled.frame)
+            sampled.frame = with_results(step, sampled.frame)
             answers |= set(sampled.frame.columns) - before
     return tuple(estimates)
 
@@ -120,11 +120,10 @@ def _applied(step: TableStep, frame: pl.DataFrame, chances: list[int]) -> pl.Dat
 
 
 def _estimated(spec: Spec, step: ApiStep, sampled: _Sampled) -> StepEstimate:
-    import polars as pl
 
     frame = sampled.frame
     if step.when is not None:
-        frame = frame.filter(pl.sql_expr(step.when))
+        frame = _applied(Filter(uses="filter", where=step.when), frame, [_MOST_ISOLATED])
     payloads = zip(frame[_PARTITION].to_list(), step.payloads(frame).to_list(), strict=True)
     asked = [(partition, text) for partition, text in payloads if text is not None and text.strip()]
     # Copies of a text are sent once per partition.
@@ -182,9 +181,9 @@ def _minutes(spec: Spec, requests: int, tokens: int) -> float | None:
     return max(times) if times else None
 
 
-def _with_results(step: ApiStep, frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows with empty result columns, for the steps that follow."""
+def with_results(step: ApiStep, frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows with empty columns where a run has the step's answers, for the steps that follow."""
     import polars as pl
 
-    results = pl.DataFrame(step.result_schema().empty_table()).schema
-    return frame.with_columns(pl.lit(None, dtype=kind).alias(name) for name, kind in results.items())
+    added = pl.DataFrame(step.added_schema().empty_table()).schema
+    return frame.with_columns(pl.lit(None, dtype=kind).alias(name) for name, kind in added.items())

@@ -13,6 +13,7 @@ from penstock.plan.model import Partition, Plan, Segment, StepEstimate, encode_s
 from penstock.plan.partitions import group_slices, limit_slices, partition_rows
 from penstock.plan.reuse import plan_tasks
 from penstock.plan.segments import cut_segments
+from penstock.plan.types import check_types
 from penstock.sources import Slice, file_state, open_source
 from penstock.spec import Loaded, Spec, dump
 from penstock.spec.provider import SandboxSettings
@@ -37,11 +38,13 @@ def make_plan(
         retry_causes: ask only these failures of before again; all of them if left out.
 
     Raises:
+        SpecError: an SQL expression does not suit its columns' types.
         InputError: the source cannot be read, an output folder is somebody else's, or a budget cannot be kept.
     """
     spec = loaded.spec
     source = open_source(spec.source)
     schema = source.schema()
+    check_types(loaded, schema)
     rows = partition_rows(spec.steps, spec.source.partition_rows)
     slices = limit_slices(source.slices(min(rows, limit) if limit else rows), limit)
     segments = cut_segments(spec.steps)

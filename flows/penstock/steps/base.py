@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.expressions import Sql
-from penstock.items import Answer, Packing
+from penstock.items import Answer, Packing, usage_type
 
 if TYPE_CHECKING:
     import polars as pl
@@ -127,6 +127,13 @@ class ApiStep(Step):
     @abstractmethod
     def result_schema(self) -> pa.Schema:
         """The columns of an answer, in order, without the usage column."""
+
+    def added_schema(self) -> pa.Schema:
+        """All columns that the step adds: those of an answer, and the usage column."""
+        import pyarrow as pa
+
+        usage = [pa.field(f"{self.name}_usage", usage_type())] if self.usage else []
+        return pa.schema([*self.result_schema(), *usage])
 
     @abstractmethod
     def body(self, payloads: Sequence[Any]) -> bytes:
