@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import signal
 import threading
@@ -256,6 +258,34 @@ def test_progress_is_told_in_the_calling_thread(stand_in, connection):
     session, _ = stand_in(lambda *_: time.sleep(0.2), partitions=2)
     run(session, connection, on_tick=lambda: threads.add(threading.get_ident()))
     assert threads == {threading.get_ident()}
+
+
+def test_a_run_within_an_event_loop_sends_all_it_has_to_prefect_too(stand_in, connection):
+    """As in a notebook. A worker of Prefect that was not waited for leaves a coroutine, which is a warning here."""
+    session, recorder = stand_in(lambda *_: None, partitions=3)
+
+    async def main() -> Any:
+        ended = run(session, connection)
+        gc.collect()
+        return ended
+
+    ended = asyncio.run(main())
+    assert (ended.state, ended.warning) == ("Completed", "")
+    assert len(recorder.calls) > 0
+
+
+def test_an_exception_of_the_caller_stops_the_tasks_before_it_goes_on(stand_in, connection):
+    session, recorder = stand_in(lambda *_: session.control.stopped or time.sleep(0.2), partitions=40)
+
+    def tick() -> None:
+        if len(recorder.calls) > 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(session, connection, on_tick=tick)
+    assert isinstance(session.control.stopped, Interrupted)
+    assert not [thread for thread in threading.enumerate() if thread.name == "flow"]
+    assert len(recorder.calls) < 12
 
 
 def test_a_plan_without_tasks_is_finished_at_once(stand_in, connection):

@@ -7,12 +7,22 @@ parts of Prefect, and may move: where they are not found, there is nothing to wa
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 
 def drain(limit: float = 5.0) -> bool:
-    """Send all logs and events that are still queued; False when that was not done within `limit` seconds."""
+    """Send all logs and events that are still queued; False when that was not done within `limit` seconds.
+
+    In a thread of its own: within a running event loop, as in a notebook, Prefect's workers would answer with a
+    coroutine and send nothing.
+    """
+    with ThreadPoolExecutor(1, "drain") as pool:
+        return pool.submit(_drained, limit).result()
+
+
+def _drained(limit: float) -> bool:
     deadline = time.monotonic() + limit
     is_done = True
     for worker in _workers():

@@ -105,7 +105,14 @@ def execute(
     revive_server = execution.revive if connection.kind == "embedded" else None
     with watching(session.control, connection.api, execution.flow_run_id, revive=revive_server) as watch:
         thread.start()
-        _see_through(execution, thread, watch, on_tick, leave)
+        try:
+            _see_through(execution, thread, watch, on_tick, leave)
+        except BaseException:
+            if session.control.stopped is None:
+                # Whoever called goes its own way: no task may go on paying behind its back, without lock and record.
+                session.control.request_stop(Interrupted("the run was left before its end"))
+                thread.join(STOP_GRACE)
+            raise
     return _outcome(execution, thread)
 
 
