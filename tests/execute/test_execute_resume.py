@@ -117,15 +117,18 @@ def test_a_run_that_died_is_marked_crashed_by_the_next(bench: Bench) -> None:
     bench.pipeline(STEP, provider="limits: {concurrency: 1}\n")
     bench.server.change(latency="200ms")
     with subprocess.Popen([sys.executable, "-c", RUN_IT, str(bench.file)]) as process:
-        _wait_for(bench.folder / ".penstock" / "bench" / "runs")
-        time.sleep(0.5)
+        while not any(record.usage.requests for _, record in list_runs(bench.folder / ".penstock")):
+            assert process.poll() is None
+            time.sleep(0.05)
         process.kill()
     bench.server.change(latency=None)
     with bench.open() as session:
         assert [record.pid for record in session.crashed] == [process.pid]
         run_inline(session)
-    statuses = [record.status for _, record in list_runs(bench.folder / ".penstock")]
-    assert statuses == [RunStatus.COMPLETED, RunStatus.CRASHED]
+    completed, crashed = (record for _, record in list_runs(bench.folder / ".penstock"))
+    assert (completed.status, crashed.status) == (RunStatus.COMPLETED, RunStatus.CRASHED)
+    assert crashed.usage.requests > 0, "what a killed run cost is known, but for its last seconds"
+    assert crashed.usage.prompt_tokens > 0
 
 
 def test_a_second_run_at_once_is_refused_with_the_process_that_has_the_lock(bench: Bench) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,14 +23,15 @@ from penstock.execute.publish import Published, publish
 from penstock.execute.setup import control_for, keys_of
 from penstock.plan.make import make_plan
 from penstock.plan.model import Plan, read_plan
-from penstock.runs.history import mark_crashed
-from penstock.runs.record import PLAN, RunRecord, RunStatus, RunUsage, new_run_id
+from penstock.runs.history import mark_crashed, untold_crashes
+from penstock.runs.record import ERRORS, PLAN, RunRecord, RunStatus, RunUsage, new_run_id
 from penstock.secrets import MASK, redact
 from penstock.spec import Loaded, Spec, load
 from penstock.spec.provider import SANDBOX_KEY, SandboxSettings
 from penstock.tables.state import State
 from penstock.version import __version__
 
+_SAVE_SECONDS = 2.0
 WORKERS = 3
 """Partitions in work at a time: enough to keep requests in flight while one partition ends and the next begins."""
 
@@ -98,7 +100,7 @@ class Session:
 
     Attributes:
         plan_file: all that a worker elsewhere needs.
-        crashed: runs of before whose process is gone; they were marked so now.
+        crashed: runs of before whose process is gone, and of which Prefect does not know it yet.
     """
 
     def __init__(self, request: Request, loaded: Loaded) -> None:
@@ -113,6 +115,10 @@ class Session:
         self.crashed: list[RunRecord] = []
         self._closing = ExitStack()
         self._finished = False
+        self._untold: list[tuple[Path, RunRecord]] = []
+        self._record_lock = threading.Lock()
+        self._saving_ends = threading.Event()
+        self._saver = threading.Thread(target=self._save_now_and_then, name="penstock-record", daemon=True)
 
     def __enter__(self) -> Self:
         """Take the lock, make the plan, start the sandbox where one is needed, write plan and record.
@@ -123,7 +129,10 @@ class Session:
         """
         with ExitStack() as opening, storage_errors():
             opening.callback(self.state.lock().release)
-            self.crashed = mark_crashed(self.state)
+            marked = mark_crashed(self.state)
+            self._untold = untold_crashes(self.state)
+            told = {record.run_id for _, record in self._untold}
+            self.crashed = [*(one for one in marked if one.run_id not in told), *(one for _, one in self._untold)]
             plan = plan_request(self.request, self.loaded)
             self._check_same_rows(plan)
             urls = self._start_sandbox(opening) if plan.tasks else {}
@@ -134,6 +143,8 @@ class Session:
             opening.callback(release, self.run_id)
             self.record = self._new_record()
             self.record.save(self.folder)
+            opening.callback(self._stop_saving)
+            self._saver.start()
             self._closing = opening.pop_all()
         return self
 
@@ -148,9 +159,14 @@ class Session:
 
     def note_flow_run(self, flow_run_id: str, url: str) -> None:
         """Write down which flow run of Prefect this run is."""
-        self.record.flow_run_id = flow_run_id
-        self.record.flow_run_url = url or None
-        self.record.save(self.folder)
+        with self._record_lock:
+            self.record.flow_run_id = flow_run_id
+            self.record.flow_run_url = url or None
+            self.record.save(self.folder)
+        for folder, crashed in self._untold:
+            # Whoever knows Prefect's id of this run has told Prefect of those that crashed.
+            crashed.crash_told = True
+            crashed.save(folder)
 
     def finish(self) -> RunRecord:
         """Publish, prove the account of rows, and close the record. To be called when no task goes on any more.
@@ -163,9 +179,13 @@ class Session:
         try:
             self.control.check()
             with storage_errors():
-                done: Published = publish(self.plan, self.spec, self.state, self.folder)
+                done: Published = publish(
+                    self.plan, self.spec, self.state, self.folder, nothing_answered=self._nothing_answered()
+                )
         except RunStopped as stop:
             self.control.request_stop(stop)
+            if (self.folder / ERRORS).exists():
+                self.record.errors_path = str(self.folder / ERRORS)
             self._leave(stop)
             return self.record
         self.record.account = done.account
@@ -178,6 +198,10 @@ class Session:
         failed = done.account.failed
         self._close(RunStatus.COMPLETED_WITH_ERRORS if failed else RunStatus.COMPLETED)
         return self.record
+
+    def _nothing_answered(self) -> bool:
+        meter = self.control.snapshot()
+        return meter["requests"] > 0 and not any(result.startswith("2") for result in meter["results"])
 
     def _leave(self, error: BaseException | None) -> None:
         # A defect is told as what it is, also when the stop that it caused came first.
@@ -194,12 +218,29 @@ class Session:
         self._close(status)
 
     def _close(self, status: RunStatus) -> None:
+        self._stop_saving()
         self.record.status = status
         self.record.ended_at = datetime.now(UTC)
-        meter = self.control.snapshot()
-        self.record.usage = RunUsage(**{name: meter[name] for name in RunUsage.model_fields})
-        self.record.save(self.folder)
+        self._save_usage()
         self._finished = True
+
+    def _save_usage(self) -> None:
+        with self._record_lock:
+            meter = self.control.snapshot()
+            self.record.usage = RunUsage(**{name: meter[name] for name in RunUsage.model_fields})
+            self.record.save(self.folder)
+
+    def _save_now_and_then(self) -> None:
+        """So that the record of a run that is killed tells what it cost, but for the last seconds."""
+        while not self._saving_ends.wait(_SAVE_SECONDS):
+            # A full disk stops the run where answers are written; here it only makes the record older.
+            with suppress(OSError):
+                self._save_usage()
+
+    def _stop_saving(self) -> None:
+        self._saving_ends.set()
+        if self._saver.is_alive() and self._saver is not threading.current_thread():
+            self._saver.join()
 
     def _check_same_rows(self, plan: Plan) -> None:
         """A retry asks failed rows again and nothing else, so the rows must be those of the run that it retries."""

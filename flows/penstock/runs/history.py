@@ -66,5 +66,11 @@ def mark_crashed(state: State) -> list[RunRecord]:
     return marked
 
 
+def untold_crashes(state: State) -> list[tuple[Path, RunRecord]]:
+    """Crashed runs of this pipeline that Prefect may still show as running, with the folder of each."""
+    runs = list_runs(state.root, state.pipeline)
+    return [run for run in runs if run[1].status is RunStatus.CRASHED and run[1].flow_run_id and not run[1].crash_told]
+
+
 def _is_gone(pid: int) -> bool:
     return pid == os.getpid() or not is_alive(pid)

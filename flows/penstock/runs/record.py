@@ -80,6 +80,7 @@ class RunRecord(BaseModel):
     pid: int = Field(default_factory=os.getpid, description="The process.")
     host: str = Field(default_factory=socket.gethostname, description="The machine.")
     flow_run_id: str | None = Field(default=None, description="Prefect's id of the run.")
+    crash_told: bool = Field(default=False, description="Whether Prefect was told that the run crashed.")
     flow_run_url: str | None = Field(default=None, description="The run's page in Prefect's UI, where there is one.")
     account: Account | None = Field(default=None, description="Where every row went; once the run is complete.")
     usage: RunUsage = Field(default_factory=RunUsage, description="What was sent and what it cost in this run.")
