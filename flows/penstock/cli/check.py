@@ -104,6 +104,7 @@ def schema(
     """Print the JSON Schema of pipeline files; write or check it and the reference pages."""
     from penstock.cli.console import clear_errors, fail, print_json, say
     from penstock.cli.exit_codes import ExitCode
+    from penstock.runs.schema import run_schema
     from penstock.spec.generated import pages, schemas, stale, write_all
     from penstock.spec.schema import pipeline_schema
 
@@ -114,7 +115,7 @@ def schema(
             )
         wanted: dict[Path, str] = {}
         if write is not None:
-            wanted |= {write / name: text for name, text in schemas().items()}
+            wanted |= {write / name: text for name, text in {**schemas(), "run.schema.json": run_schema()}.items()}
         if docs is not None:
             wanted |= {docs / name: text for name, text in pages().items()}
         if not wanted:
