@@ -19,6 +19,7 @@ from penstock.errors import AccountError, InputError, Interrupted, RunLocked
 from penstock.execute.inline import run_inline
 from penstock.runs.history import list_runs
 from penstock.runs.record import RunStatus
+from penstock.tables.parts import read_counts, write_part
 from penstock.tables.state import State
 
 ROWS = 1500
@@ -220,6 +221,73 @@ def test_a_retry_of_a_changed_source_is_refused(bench: Bench) -> None:
     bench.texts(_texts(21))
     with pytest.raises(InputError, match="changed since run"):
         bench.run(retries=record.run_id)
+
+
+TWO = """
+uses: embed
+id: one
+input: "{{ text }}"
+model: text-embedding-3-small
+dimensions: 8
+output: first
+batch_size: 1
+---
+uses: embed
+id: two
+input: "{{ other }}"
+model: text-embedding-3-small
+dimensions: 8
+output: second
+batch_size: 1
+"""
+
+
+def _two(bench: Bench) -> None:
+    rows = [("poison", "same"), ("good", "same"), ("fine", "another"), ("well", "same")]
+    bench.rows([{"id": number, "text": text, "other": other} for number, (text, other) in enumerate(rows)])
+    bench.pipeline(TWO, more="errors: {stop_above: 100%}\n")
+
+
+def test_a_row_that_comes_later_takes_the_answer_that_was_paid_for_its_copies(bench: Bench) -> None:
+    _two(bench)
+    bench.server.change(poison=["poison"])
+    first = bench.run()
+    bench.server.change(poison=[])
+    second = bench.run()
+    assert first.account is not None
+    assert second.account is not None
+    assert (first.account.failed, second.account.failed) == (1, 0)
+    assert second.usage.requests == 1, "only the row that had failed, and only in the first step"
+    result = bench.result()
+    assert result["second"][0].to_list() == result["second"][1].to_list() != result["second"][2].to_list()
+    paid = result["two_usage"].struct.field("prompt_tokens").to_list()
+    assert [tokens > 0 for tokens in paid] == [False, True, True, False], "paid once, by the row that was asked"
+
+
+def test_a_row_that_comes_later_is_asked_with_its_copies_that_had_failed_for_good(bench: Bench) -> None:
+    _two(bench)
+    bench.server.change(poison=["poison", "same"])
+    first = bench.run()
+    assert first.account is not None
+    assert first.account.failed == 3
+    causes = set(bench.errors(first)["cause"])
+    part = next((bench.folder / ".penstock").rglob("parts/two/*.errors.parquet"))
+    errors = pl.read_parquet(part)
+    errors.with_columns(cause=pl.lit("timeout")).write_parquet(part)
+    _change_causes(part.with_name(part.name.replace(".errors", "")), {"timeout": 2})
+    bench.server.change(poison=["same"])
+    record = bench.run(resumes=first.run_id, retries=first.run_id, retry_causes=tuple(causes))
+    assert record.account is not None
+    assert (record.account.read, record.account.written + record.account.failed) == (4, 4)
+
+
+def _change_causes(part: Path, failures: dict[str, int]) -> None:
+    """Make a part say that its rows failed for other reasons."""
+    from pyarrow import parquet
+
+    table, counts = parquet.read_table(part), read_counts(part)
+    assert counts is not None
+    write_part(part, iter([table]), table.schema, lambda: {**counts, "failures": failures})
 
 
 def test_a_part_whose_errors_are_gone_is_made_again_and_pays_for_nothing(bench: Bench) -> None:
