@@ -126,6 +126,9 @@ def test_a_model_that_is_not_there_is_known_by_code_or_by_words():
     plain = from_response(404, {}, b'{"detail":"Not Found"}', now=NOW)
     assert isinstance(plain, errors.NotFound)
     assert plain.of_endpoint
+    openai = from_response(404, {}, body(None, "Invalid URL (POST /embeddings)", type="invalid_request_error"), now=NOW)
+    assert isinstance(openai, errors.NotFound)
+    assert openai.of_endpoint
 
 
 def test_errors_cross_process_borders_whole():

@@ -69,6 +69,22 @@ def test_a_fault_that_stays_puts_rows_into_the_errors_table_with_its_cause(bench
     assert "embedding" in bench.result().columns
 
 
+def test_a_run_without_one_good_answer_publishes_nothing_and_says_why(bench: Bench) -> None:
+    bench.texts(TEXTS[:10])
+    bench.pipeline(STEP, provider="retry: {attempts: 1}\n")
+    assert bench.run().status == "completed"
+    before = bench.result()
+    bench.texts([f"other {text}" for text in TEXTS[:10]])
+    bench.server.change(faults=["500:100%"])
+    with pytest.raises(TooManyFailures, match=r"no request succeeded \(server_error 10\), for example: .*500"):
+        bench.run()
+    assert bench.result().equals(before)
+    bench.server.change(faults=[])
+    record = bench.run()
+    assert record.account is not None
+    assert record.account.written == 10
+
+
 def test_one_poisonous_text_is_found_by_halving_and_the_others_lose_nothing(bench: Bench) -> None:
     texts = [*TEXTS[:50], "this one is POISON for the server", *TEXTS[50:]]
     bench.texts(texts)

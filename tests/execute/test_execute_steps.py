@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import duckdb
 import polars as pl
 import pyarrow.dataset as ds
@@ -10,7 +12,7 @@ from execute_bench import Bench
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penstock.errors import InputError, SourceChanged
+from penstock.errors import InputError, SourceChanged, StorageFailed
 from penstock.execute.inline import run_inline
 from penstock.execute.publish import plan_parts
 from penstock.runs.verify import verify_run
@@ -164,6 +166,37 @@ def test_a_source_that_changes_during_the_run_stops_it(bench: Bench) -> None:
     assert session.record.status.value == "stopped"
     assert bench.server.stats()["total_requests"] == 0
     assert bench.run().status.value == "completed"
+
+
+def test_a_source_that_goes_away_during_the_run_stops_it(bench: Bench) -> None:
+    bench.texts(["one", "two"])
+    bench.pipeline(EMBED)
+    with bench.open() as session:
+        (bench.folder / "rows.csv").unlink()
+        with pytest.raises(SourceChanged, match=r"rows\.csv does not exist.*then resume"):
+            run_inline(session)
+    assert session.record.status.value == "stopped"
+
+
+def test_a_state_folder_that_goes_away_during_the_run_stops_it(bench: Bench) -> None:
+    bench.texts(["one", "two"])
+    bench.pipeline(EMBED)
+    with bench.open() as session:
+        shutil.rmtree(bench.folder / ".penstock")
+        with pytest.raises(StorageFailed, match=r"is gone: was the state folder removed"):
+            run_inline(session)
+    assert bench.run().status.value == "completed"
+
+
+def test_a_strange_file_in_the_output_that_comes_during_the_run_stops_it(bench: Bench) -> None:
+    bench.texts(["one", "two"])
+    bench.pipeline(EMBED)
+    with bench.open() as session:
+        (bench.folder / "out" / "result").mkdir(parents=True)
+        (bench.folder / "out" / "result" / "mine.txt").write_text("mine")
+        with pytest.raises(StorageFailed, match=r"did not write.*then resume; all answers are kept"):
+            run_inline(session)
+    assert session.record.status.value == "stopped"
 
 
 def test_keys_that_stand_twice_are_told(bench: Bench) -> None:

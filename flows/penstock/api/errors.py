@@ -197,8 +197,9 @@ class NotFound(StatusFailed):
 
     @property
     def of_endpoint(self) -> bool:
-        """Whether the server does not know the path at all: its body is not of the API's kind."""
-        return not self.of_model and self.code is None and self.type is None
+        """Whether the server does not know the path: OpenAI says so, others answer with a body of another kind."""
+        unknown = self.type is None or "invalid url (" in self.message.lower()
+        return not self.of_model and self.code is None and unknown
 
 
 class RequestTimedOut(StatusFailed):

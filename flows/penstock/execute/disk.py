@@ -1,4 +1,4 @@
-"""A full or unwritable disk stops the run with one sentence, and loses nothing."""
+"""A full, unwritable or vanished disk stops the run with one sentence, and loses nothing."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ def storage_errors() -> Iterator[None]:
     """Turn such an `OSError` into `StorageFailed`."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise StorageFailed(
+            f"{error.filename} is gone: was the state folder removed during the run? Resume asks for what is missing"
+        ) from error
     except OSError as error:
         if error.errno not in _DISK:
             raise

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from penstock.errors import AccountError
+from penstock.errors import AccountError, InputError, StorageFailed, TooManyFailures
 from penstock.execute.setup import keys_of
+from penstock.items import Cause
 from penstock.plan.make import beside
 from penstock.plan.model import Plan
 from penstock.runs.account import Account, close_account
@@ -39,27 +40,50 @@ def plan_parts(plan: Plan, state: State) -> list[tuple[str, list[tuple[Path, Pat
     return parts
 
 
-def publish(plan: Plan, spec: Spec, state: State, folder: Path) -> Published:
+def publish(plan: Plan, spec: Spec, state: State, folder: Path, *, nothing_answered: bool = False) -> Published:
     """Prove the account, write the run's errors table, and publish every output.
+
+    Args:
+        nothing_answered: the run sent requests, and not one succeeded.
 
     Raises:
         AccountError: a part is missing, or rows do not add up; nothing is published.
+        TooManyFailures: no row has an answer, so that publishing would only take away what stands there.
         StorageFailed: an output cannot be written.
     """
     parts = plan_parts(plan, state)
     counts = _counts(parts)
     account = close_account(counts)
     errors = _write_errors(parts, folder, account.failed)
+    carried = _carried_rows(plan, dict(counts))
+    asked = {cause: count for cause, count in account.failures.items() if Cause(cause).asked}
+    if nothing_answered and asked and not carried and errors is not None and spec.errors.stop_above < 1:
+        raise TooManyFailures(_all_failed(asked, errors))
     if spec.errors.path:
         _publish_errors(errors, beside(Path(spec.errors.path), plan.rehearsal))
     files = [part for part, _ in parts[-1][1]]
     outputs: list[OutputRecord] = []
     for output, target in zip(spec.outputs, plan.targets, strict=True):
-        done = output.model_copy(update={"path": target}).publish(files)
+        try:
+            done = output.model_copy(update={"path": target}).publish(files)
+        except InputError as error:
+            raise StorageFailed(f"{error}, then resume; all answers are kept") from error
         outputs.append(OutputRecord(path=str(done.path), rows=done.rows, files=done.files))
         if done.rows != account.written:
             raise AccountError(f"{done.path} has {done.rows} rows and the account {account.written}")
-    return Published(account, outputs, errors, _carried_rows(plan, dict(counts)), _repeated_keys(files, keys_of(spec)))
+    return Published(account, outputs, errors, carried, _repeated_keys(files, keys_of(spec)))
+
+
+def _all_failed(asked: dict[str, int], errors: Path) -> str:
+    import polars as pl
+
+    rows = pl.scan_parquet(errors, glob=False).filter(pl.col("cause").is_in(list(asked)))
+    example = rows.select("message").head(1).collect().item().rstrip(".")
+    causes = ", ".join(f"{cause} {count:,}" for cause, count in asked.items())
+    return (
+        f"no request succeeded ({causes}), for example: {example}. Nothing was published, and what stood there is as "
+        "it was. Mend the cause and resume; errors.stop_above: 100% publishes such a result all the same"
+    )
 
 
 def _publish_errors(errors: Path | None, target: Path) -> None:

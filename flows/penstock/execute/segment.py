@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.engine.control import RunControl, control_of
-from penstock.errors import RunStopped
+from penstock.errors import InputError, RunStopped, SourceChanged
 from penstock.execute import part_writer
 from penstock.execute.api_part import ApiPart
 from penstock.execute.disk import storage_errors
 from penstock.execute.rows import ROW, Rows, part_rows, source_rows
 from penstock.execute.setup import control_for, keys_of, provider_for
 from penstock.execute.table_steps import run_table_steps
-from penstock.plan.model import Plan, read_plan
+from penstock.plan.model import Partition, Plan, read_plan
 from penstock.runs.account import prove_part
 from penstock.sources import open_source
 from penstock.spec.model import Spec, restore
@@ -42,7 +42,8 @@ def run_segment(plan_file: str, segment: str, partition: int) -> dict[str, Any]:
         RunStopped: the run ended early; what was answered is in the journal.
         InputError: the plan cannot be read, or a step fails on every row.
     """
-    plan, spec = _opened(plan_file, Path(plan_file).stat().st_mtime_ns)
+    with storage_errors():
+        plan, spec = _opened(plan_file, Path(plan_file).stat().st_mtime_ns)
     control = control_of(plan.run_id, lambda: control_for(spec))
     control.check()
     try:
@@ -77,10 +78,7 @@ class SegmentRun:
         partition = self.plan.partitions[self.index]
         state = State(Path(self.plan.state), self.plan.pipeline)
         files = state.part_files(segment.id, partition.fingerprints[segment.id])
-        if segment.reads is None:
-            rows = source_rows(self.plan, partition, open_source(self.spec.source))
-        else:
-            rows = part_rows(segment, partition, state)
+        rows = self._read_source(partition) if segment.reads is None else part_rows(segment, partition, state)
         came_in = rows.read
         keys = [key for key in keys_of(self.spec) if key in rows.frame.columns]
         key_types = {key: rows.frame.schema[key] for key in keys}
@@ -104,6 +102,13 @@ class SegmentRun:
             write_part(files.part, part_writer.plain(rows.frame), schema, lambda: counts)
             self.control.note_rows(done=len(rows.frame), failed=0)
         return {**counts, "numbers": None, "seconds": round(time.monotonic() - began, 3)}
+
+    def _read_source(self, partition: Partition) -> Rows:
+        try:
+            return source_rows(self.plan, partition, open_source(self.spec.source))
+        except InputError as error:
+            # It could be read when the run was planned.
+            raise SourceChanged(f"{error}. What was answered is kept: put the source right, then resume") from error
 
     def _counts(self, rows: Rows, came_in: int, filtered: dict[str, int]) -> dict[str, Any]:
         """What a part says of itself in its metadata, proven to add up."""

@@ -84,7 +84,7 @@ def check_unchanged(planned: FileState) -> None:
     if not same:
         raise SourceChanged(
             f"the source file {path} changed during the run. What was answered is kept; "
-            "start a new run (penstock run) so that the new content is planned"
+            "resuming plans the new content"
         )
 
 
