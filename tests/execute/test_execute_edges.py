@@ -7,6 +7,8 @@ import pytest
 from execute_bench import Bench
 
 from penstock.errors import InputError
+from penstock.execute import asking, rows
+from penstock.plan.make import HIDDEN
 
 STEP = """
 uses: embed
@@ -46,6 +48,10 @@ def test_rows_that_cannot_be_read_and_blank_lines_have_their_fate_and_their_line
     assert (record.account.read, record.account.written, record.account.failures) == (4, 2, {"source": 2})
     assert bench.errors(record)["line"].to_list() == [5, 6]
     assert bench.result()["text"].to_list() == ["a\nb", "d"]
+
+
+def test_every_column_that_a_run_hides_in_its_rows_is_refused_in_a_source() -> None:
+    assert {rows.ROW, asking._HOLDS} <= HIDDEN
 
 
 def test_a_file_with_an_open_quote_costs_nothing(bench: Bench) -> None:

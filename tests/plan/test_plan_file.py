@@ -11,6 +11,7 @@ import pytest
 from plan_bench import PlanBench
 
 from penstock.errors import InputError
+from penstock.plan.make import HIDDEN
 from penstock.plan.model import read_plan
 
 ALONE = """
@@ -83,6 +84,14 @@ def test_a_run_of_few_rows_or_of_the_sandbox_is_published_beside_the_pipelines_o
     assert [plan.targets for plan in plans] == [(str(own.with_name(name)),) for name in names]
     assert [(plan.rows, len(plan.partitions)) for plan in plans] == [(30, 2), (7, 1), (30, 2), (7, 1)]
     assert plans[1].estimates[0].rows == 7
+
+
+@pytest.mark.parametrize("name", sorted(HIDDEN))
+def test_a_source_with_a_column_that_would_be_lost_on_its_way_is_refused(bench: PlanBench, name: str) -> None:
+    (bench.folder / "rows.csv").write_text(f"id,text,{name}\n1,a,5\n")
+    bench.write()
+    with pytest.raises(InputError, match=f"has a column '{name}', a name that Penstock uses itself"):
+        bench.plan()
 
 
 def test_a_limit_counts_rows_that_cannot_be_read_as_the_run_does(bench: PlanBench) -> None:

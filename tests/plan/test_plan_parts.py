@@ -94,6 +94,20 @@ def test_what_only_says_how_or_how_fast_keeps_parts(bench: PlanBench, change: di
     assert bench.names() == before
 
 
+def test_the_delimiter_is_what_it_is_whether_the_ending_or_the_pipeline_says_so(bench: PlanBench) -> None:
+    """One column, so that the same bytes are a file of commas and one of tabs, but not the same rows."""
+    text = "text\n" + "".join(f"row {number}\n" for number in range(5))
+    for name in ("rows.csv", "rows.tsv"):
+        (bench.folder / name).write_text(text)
+    bench.write(source="key: text")
+    commas = bench.names()
+    bench.write(source="key: text", path="rows.tsv")
+    tabs = bench.names()
+    assert tabs != commas
+    bench.write(source='key: text\ndelimiter: "\\t"', path="rows.tsv")
+    assert bench.names() == tabs
+
+
 def test_a_step_that_is_renamed_and_names_its_usage_column_by_it_makes_other_parts(bench: PlanBench) -> None:
     """Parts of the segments after it are found by their own names, and hold the usage column of before."""
     bench.rows(5)

@@ -28,7 +28,8 @@ EXACT_ROWS = 20_000
 _SAMPLE_SLICES = 8
 _SAMPLE_ROWS = 500
 _MOST_ISOLATED = 1_000
-_PARTITION = "__partition"
+PARTITION = "__partition"
+"""The hidden column that holds a sampled row's partition."""
 
 
 @dataclass(slots=True)
@@ -87,7 +88,7 @@ def _sample(
     total = sum(piece.rows for _, piece in pieces)
     exact = every_row or total <= EXACT_ROWS
     chosen = pieces if exact else pieces[:: max(1, len(pieces) // _SAMPLE_SLICES)][:_SAMPLE_SLICES]
-    frames = [pl.DataFrame(schema={**schema, _PARTITION: pl.Int64()})]
+    frames = [pl.DataFrame(schema={**schema, PARTITION: pl.Int64()})]
     looked_at = good = 0
     for index, piece in chosen:
         data = source.read(piece, schema)
@@ -95,7 +96,7 @@ def _sample(
         frame = data.frame.head(bisect_left(data.numbers, piece.first_row + piece.rows))
         looked_at, good = looked_at + piece.rows, good + len(frame)
         few = frame if exact else frame.gather_every(max(1, len(frame) // _SAMPLE_ROWS))
-        frames.append(few.with_columns(pl.lit(index, dtype=pl.Int64).alias(_PARTITION)))
+        frames.append(few.with_columns(pl.lit(index, dtype=pl.Int64).alias(PARTITION)))
     rows = pl.concat(frames)
     weight = 1.0 if exact else total / max(1, looked_at) * good / max(1, len(rows))
     return _Sampled(rows, weight, exact, exact, len(partitions))
@@ -124,7 +125,7 @@ def _estimated(spec: Spec, step: ApiStep, sampled: _Sampled) -> StepEstimate:
     frame = sampled.frame
     if step.when is not None:
         frame = _applied(Filter(uses="filter", where=step.when), frame, [_MOST_ISOLATED])
-    payloads = zip(frame[_PARTITION].to_list(), step.payloads(frame).to_list(), strict=True)
+    payloads = zip(frame[PARTITION].to_list(), step.payloads(frame).to_list(), strict=True)
     asked = [(partition, text) for partition, text in payloads if text is not None and text.strip()]
     # Copies of a text are sent once per partition.
     distinct = list(dict.fromkeys(asked))

@@ -40,6 +40,7 @@ def slices_content(slices: Sequence[Slice], settings: SourceSettings, schema: st
     places = [] if settings.keys else [[piece.file, piece.first_row] for piece in slices]
     what = [[piece.digest, piece.rows] for piece in slices]
     # Settings that say what is so anyway change nothing; types and key stand in the schema and the segments.
-    kind = settings.format or ENDINGS.get(Path(settings.path).suffix.lower())
-    delimiter = "" if kind != "csv" or settings.delimiter == "," else settings.delimiter or ""
-    return [what, places, kind, delimiter, schema]
+    ending = Path(settings.path).suffix.lower()
+    kind = settings.format or ENDINGS.get(ending)
+    delimiter = settings.delimiter or ("\t" if ending == ".tsv" else ",")
+    return [what, places, kind, "" if kind != "csv" or delimiter == "," else delimiter, schema]

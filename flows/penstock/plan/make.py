@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from penstock.errors import InputError
 from penstock.outputs.folder import check_folder
-from penstock.plan.estimate import estimate
+from penstock.plan.estimate import PARTITION, estimate
 from penstock.plan.fingerprints import fingerprint, segment_content, slices_content
 from penstock.plan.model import Partition, Plan, Segment, StepEstimate, encode_schema
 from penstock.plan.partitions import group_slices, limit_slices, partition_rows
@@ -18,6 +18,9 @@ from penstock.sources import Slice, file_state, open_source
 from penstock.spec import Loaded, Spec, dump
 from penstock.spec.provider import SandboxSettings
 from penstock.tables.state import State
+
+HIDDEN = frozenset({"__row", "__holds", PARTITION})
+"""Columns that rows have while a plan is made or walked, and that no part has."""
 
 
 def make_plan(
@@ -44,6 +47,7 @@ def make_plan(
     spec = loaded.spec
     source = open_source(spec.source)
     schema = source.schema()
+    _check_names(schema)
     check_types(loaded, schema)
     rows = partition_rows(spec.steps, spec.source.partition_rows)
     slices = limit_slices(source.slices(min(rows, limit) if limit else rows), limit)
@@ -77,6 +81,14 @@ def make_plan(
         notes=loaded.notes,
         retry_causes=tuple(retry_causes) if retry_causes is not None else None,
     )
+
+
+def _check_names(columns: Iterable[str]) -> None:
+    """Refuse a source with a column of the names that rows have on their way: it would be lost without a word."""
+    if taken := sorted(HIDDEN & set(columns)):
+        raise InputError(
+            f"the source has a column {taken[0]!r}, a name that Penstock uses itself; give it another name"
+        )
 
 
 def check_budget(spec: Spec, estimates: Sequence[StepEstimate]) -> None:
