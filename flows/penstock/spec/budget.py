@@ -8,15 +8,25 @@ from penstock.values import Count
 
 
 class Budget(BaseModel):
-    """What a run may use up. It stops before the request that would go over it, and can be resumed with more."""
+    """What one run may use up. It stops before the request that would go over it, and can be resumed with more.
+
+    Each run counts from nothing, a resumed one too: what earlier runs have spent is no part of it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     usd: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="US dollars at the published prices.", examples=[25]
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="US dollars at the published prices. Each run counts from nothing, a resumed one too.",
+        examples=[25],
     )
     tokens: Count | None = Field(
-        default=None, ge=1, description="Tokens of requests and answers together.", examples=["50M"]
+        default=None,
+        ge=1,
+        description="Tokens of requests and answers together. Each run counts from nothing, a resumed one too.",
+        examples=["50M"],
     )
 
     @model_validator(mode="after")

@@ -98,7 +98,11 @@ class RetrySettings(BaseModel):
         default=8, ge=1, le=100, description="How often a request is tried in all; 1 means never again.", examples=[8]
     )
     max_wait: Duration = Field(
-        default=120.0, description="The longest wait between two tries, also when the server asks for more."
+        default=120.0,
+        description=(
+            "The longest wait between two tries where the server does not say how long; what it says is kept, "
+            "up to two minutes."
+        ),
     )
 
 
