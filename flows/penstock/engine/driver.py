@@ -19,7 +19,8 @@ from penstock.items import Delivered, Failed, Sink
 
 _MOST_PACKS_AT_ONCE = 64
 _SPARE_PACKS = 8
-_STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
+STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
+"""What the system says of a disk that is full, closed or broken: no bug, and the run can be resumed."""
 
 
 class Driver:
@@ -129,7 +130,7 @@ class Driver:
             else:
                 self._sink.failed(outcome)
         except OSError as error:
-            if error.errno not in _STORAGE_ERRORS:
+            if error.errno not in STORAGE_ERRORS:
                 raise
             self._control.request_stop(_storage_failed(error))
             return

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from penstock.engine.driver import STORAGE_ERRORS
 from penstock.errors import StorageFailed
-
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 @contextmanager
@@ -21,7 +19,7 @@ def storage_errors() -> Iterator[None]:
             f"{error.filename} is gone: was the state folder removed during the run? Resume asks for what is missing"
         ) from error
     except OSError as error:
-        if error.errno not in _DISK:
+        if error.errno not in STORAGE_ERRORS:
             raise
         raise StorageFailed(
             f"{error.strerror}: {error.filename or 'the state folder'}. Everything answered so far is kept; "
