@@ -8,6 +8,12 @@ from __future__ import annotations
 
 def main() -> None:
     """Entry point of the `penstock` command."""
-    from penstock.cli.app import main as command
+    try:
+        from penstock.cli.app import main as command
+        from penstock.cli.streams import prepare
 
-    command()
+        prepare()
+        command()
+    except KeyboardInterrupt:
+        # While modules are loaded; a command that has begun tells it itself.
+        raise SystemExit(130) from None

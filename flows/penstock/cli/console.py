@@ -9,18 +9,19 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from penstock.cli.exit_codes import ExitCode
+from penstock.cli.streams import write_out
 from penstock.errors import AccountError, InputError, Interrupted, PenstockError, SpecError, UsageError
 from penstock.secrets import redact
 
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+    write_out(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
 
 
 def say(text: str = "") -> None:
     """One line for a person on standard output."""
-    sys.stdout.write(redact(text) + "\n")
+    write_out(redact(text) + "\n")
 
 
 def warn(text: str) -> None:
@@ -61,3 +62,6 @@ def clear_errors(*, as_json: bool = False) -> Iterator[None]:
         else:
             warn(f"penstock: {error}")
         raise SystemExit(int(code)) from None
+    except KeyboardInterrupt:
+        warn("penstock: interrupted")
+        raise SystemExit(int(ExitCode.INTERRUPTED)) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -185,5 +184,4 @@ def _tell(session: Session, outcome: Outcome, *, as_json: bool) -> None:
             say(line)
         if outcome.warning:
             warn(f"note: {outcome.warning}")
-    sys.stdout.flush()
     raise SystemExit(int(exit_code(record)))
