@@ -168,6 +168,8 @@ def test_a_rehearsal_leaves_the_own_output_alone(shell: Shell) -> None:
         (("run", "p.yaml", "--limit", "0"), {}, 2, "limit"),
         (("run", "p.yaml", "-p", "x"), {}, 2, "NAME=VALUE"),
         (("show", "20200101"), {}, 2, "no run"),
+        (("errors", "--cause", "often"), {}, 2, "there is no cause 'often'; the causes are source, "),
+        (("errors", "--to", "failed.txt"), {}, 2, ".csv, .jsonl, .parquet, and got failed.txt"),
         (("run", "p.yaml"), {"PREFECT_API_URL": "http://127.0.0.1:9/api"}, 3, "PREFECT_API_URL"),
     ],
 )

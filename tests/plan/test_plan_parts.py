@@ -141,7 +141,7 @@ def test_partitions_are_as_large_as_the_widest_step_allows() -> None:
     table = _step("filter", where="true")
     assert partition_rows([table], None) == 100_000
     sizes = [8, 512, 1536, 3072, 100_000]
-    rows = [partition_rows([table, _embed("e", dimensions=size)], None) for size in sizes]
+    rows = [partition_rows([table, _embed("e", dimensions=size, model="wide")], None) for size in sizes]
     assert rows == sorted(rows, reverse=True)
     assert rows[-1] == 1_000
     assert rows[0] <= 50_000

@@ -45,6 +45,8 @@ def test_a_path_that_means_no_rows_says_why(tmp_path: Path) -> None:
     for name, words in cases.items():
         with pytest.raises(InputError, match=words):
             find_files(SourceSettings(path=str(tmp_path / name)))
+    with pytest.raises(InputError, match=r"s3://bucket/a\.csv is an address"):
+        find_files(SourceSettings(path="s3://bucket/a.csv"))
     with pytest.raises(InputError, match="is a folder"):
         find_files(SourceSettings(path=str(tmp_path)))
     assert table(opened(tmp_path / "c.txt", key="a", format="csv")).rows() == [(1,)]

@@ -143,6 +143,16 @@ def test_the_keys_and_types_of_the_source_are_columns_of_it(mistakes: Mistakes) 
     ]
 
 
+def test_a_header_that_was_read_as_one_column_points_at_the_delimiter(mistakes: Mistakes) -> None:
+    found = mistakes(HEAD.replace("key: review_id", "delimiter: ';'\n  key: review_id") + TAIL)
+    assert [problem.hint for problem in found] == ["is ',' the delimiter? Then write it as `delimiter` of the source"]
+
+
+def test_text_in_double_quotes_is_told_how_text_is_written(step_mistakes: Mistakes) -> None:
+    found = step_mistakes('- uses: filter\n  where: body = "hello there, whoever you are"')
+    assert [problem.hint for problem in found] == ["text is written 'hello there, whoever you are'"]
+
+
 def test_a_source_that_is_not_there_is_one_mistake_and_syntax_is_still_checked(mistakes: Mistakes) -> None:
     steps = "steps:\n  - {uses: filter, where: 'any_column > '}\n  - {uses: filter, where: any_column > 1}\n"
     found = mistakes(HEAD.replace("reviews.csv", "nothing.csv") + steps + TAIL)

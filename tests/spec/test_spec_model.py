@@ -156,6 +156,7 @@ def test_steps_may_be_left_out_or_empty(load_yaml: Load) -> None:
         ("[{uses: parquet, path: out/a/b}, {uses: parquet, path: out}]", "inside or around"),
         ("[{uses: parquet, path: .}]", "the source stands in this place"),
         ("[{uses: parquet, path: reviews.csv}]", "the source stands in this place"),
+        ("[{uses: parquet, path: 's3://bucket/out'}]", "this is an address"),
     ],
 )
 def test_nothing_is_written_over_anything_else(mistakes: Mistakes, outputs: str, message: str) -> None:

@@ -180,6 +180,10 @@ def test_a_literal_key_says_where_keys_live(mistakes: Mistakes) -> None:
     assert found[0].source == "provider: {api_key: *******************}"
 
 
+def test_the_name_of_a_provider_is_no_key(mistakes: Mistakes) -> None:
+    assert [problem.source for problem in mistakes(pipeline("sandbx"))] == ["provider: sandbx"]
+
+
 def test_keys_anywhere_else_in_a_shown_line_are_masked_too(mistakes: Mistakes) -> None:
     found = mistakes(f"{HEAD}descripton: sk-abcdefgh12345678\n{TAIL}")
     assert found[0].message == "unknown key `descripton`"

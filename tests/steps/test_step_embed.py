@@ -76,6 +76,8 @@ def test_the_size_is_known_for_models_that_document_it_and_unknown_for_others() 
         {"id": "Not good"},
         {"model": None},
         {"concurrency": 0},
+        {"model": "text-embedding-ada-002", "dimensions": 512},
+        {"model": "text-embedding-3-small", "dimensions": 1537},
     ],
 )
 def test_settings_out_of_bounds_are_mistakes(wrong: dict[str, Any]) -> None:

@@ -11,11 +11,15 @@ from penstock.cli.console import clear_errors, print_json, say
 from penstock.cli.exit_codes import ExitCode
 from penstock.cli.options import JSON, RUN, STATE, chosen_run, state_roots
 from penstock.cli.summary import summary
-from penstock.errors import InputError
+from penstock.errors import InputError, UsageError
+from penstock.items import Cause
 from penstock.values import format_usd
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+_WRITERS = {".csv": "write_csv", ".jsonl": "write_ndjson", ".parquet": "write_parquet"}
 
 
 def register(app: typer.Typer) -> None:
@@ -79,9 +83,15 @@ def errors(
     with clear_errors(as_json=as_json):
         import polars as pl
 
+        known = [str(one) for one in Cause]
+        if unknown := [name for name in cause if name not in known]:
+            raise UsageError(f"there is no cause {unknown[0]!r}; the causes are {', '.join(known)}")
+        if to is not None and to.suffix.lower() not in _WRITERS:
+            raise InputError(f"--to takes a file that ends in {', '.join(_WRITERS)}, and got {to}")
         _, _, record = chosen_run(run_id, state)
         if record.errors_path is None:
-            say(f"run {record.run_id}: no row failed")
+            incomplete = f"it is not complete ({record.status.value}), and failed rows are gathered at its end"
+            say(f"run {record.run_id}: {'no row failed' if record.account else incomplete}")
             return
         frame = pl.read_parquet(record.errors_path, glob=False)
         if cause:
@@ -144,12 +154,7 @@ def _error_line(row: dict[str, Any], keys: list[str]) -> str:
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:
-    match path.suffix.lower():
-        case ".csv":
-            frame.write_csv(path)
-        case ".jsonl":
-            frame.write_ndjson(path)
-        case ".parquet":
-            frame.write_parquet(path)
-        case _:
-            raise InputError(f"--to takes a file that ends in .csv, .jsonl or .parquet, and got {path}")
+    try:
+        getattr(frame, _WRITERS[path.suffix.lower()])(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None

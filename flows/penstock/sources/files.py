@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 ROW_KEY = "row_key"
 """The column that names rows where the pipeline names no key."""
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _WHOLE = 64 << 20
 _SAMPLE = 4 << 20
 
@@ -27,6 +29,11 @@ def find_files(settings: SourceSettings) -> tuple[list[Path], Format]:
     Raises:
         InputError: no file, files of several formats, or a format that cannot be told from the ending.
     """
+    if _ADDRESS.match(settings.path):
+        raise InputError(
+            f"source.path: {settings.path} is an address, and only files of this machine are read; "
+            "copy it here, or mount it"
+        )
     path = Path(settings.path)
     files = expand(path)
     if not files:
@@ -83,8 +90,7 @@ def check_unchanged(planned: FileState) -> None:
         ) from None
     if not same:
         raise SourceChanged(
-            f"the source file {path} changed during the run. What was answered is kept; "
-            "resuming plans the new content"
+            f"the source file {path} changed during the run. What was answered is kept; resuming plans the new content"
         )
 
 

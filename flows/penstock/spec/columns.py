@@ -74,17 +74,19 @@ class ColumnCheck:
                 used.update(places)
             for name, offset in places.items():
                 if given is not None:
-                    self._known(path, name, offset, len(name), given)
+                    quoted = isinstance(marker, SqlField) and text[offset : offset + 1] == '"'
+                    hint = f"text is written '{name}'" if quoted else ""
+                    self._known(path, name, offset, len(name), given, hint=hint)
         if templates and not used and not broken and issubclass(placed.kind, ApiStep):
             self._no_column(*templates[0], given)
 
-    def _known(self, path: Path, name: str, offset: int, width: int, given: Columns) -> None:
+    def _known(self, path: Path, name: str, offset: int, width: int, given: Columns, *, hint: str = "") -> None:
         if name in given:
             return
         shown = [column for column in given if not column.startswith(OWN)]
         listed = ", ".join(shown[:_SHOWN_COLUMNS]) + (", …" if len(shown) > _SHOWN_COLUMNS else "")
         message = f"there is no column `{name}` here; the columns are: {listed or 'none'}"
-        self._report(path, offset, width, message, did_you_mean(name, given))
+        self._report(path, offset, width, message, _delimiter_hint(shown) or did_you_mean(name, given) or hint)
 
     def _no_column(self, path: Path, text: str, given: Columns | None) -> None:
         word = text.strip()
@@ -132,6 +134,12 @@ class ColumnCheck:
         # A second step of the same id is a mistake of its own, told once.
         self._usages.add(usage)
         return {**after, usage: None}
+
+
+def _delimiter_hint(columns: list[str]) -> str:
+    """What helps when a header was read as one column."""
+    found = [mark for mark in ";,\t|" if mark in columns[-1]] if 0 < len(columns) <= 2 else []
+    return f"is {found[0]!r} the delimiter? Then write it as `delimiter` of the source" if found else ""
 
 
 def _likely_columns(placed: PlacedStep, given: Columns) -> Columns | None:

@@ -185,6 +185,9 @@ def _syntax_message(text: str, index: int, error: Any) -> tuple[str, str]:
     if "found unexpected end of stream" in what:
         line = text.count("\n", 0, error.context_mark.index) + 1 if error.context_mark else 1
         return f"this is not YAML: the text ends inside the quotes opened in line {line}", "close the quotes"
+    if "did not find expected key" in what or "expected '-' indicator" in what:
+        message = "this is not YAML: a wrong indentation, or more text after a value that has ended"
+        return message, "line it up with the keys above, or put the whole value in quotes"
     if "cannot start any token" in what:
         return "this is not YAML: a value cannot begin with this character", "put the value in quotes"
     if "undefined alias" in what or "unknown anchor" in what:
@@ -267,7 +270,7 @@ class _Builder:
             key = self._node(event, events, depth + 1)
             value = self._node(next(events), events, depth + 1)
             if not isinstance(key, Scalar):
-                self._document.add(key.span, "a key must be a word, not a list or a mapping")
+                self._refuse_key(key)
             elif key.text == "<<" and not key.style:
                 merged.append((event, value))
             elif key.text in mapping.keys:
@@ -278,6 +281,14 @@ class _Builder:
         for event, value in merged:
             self._merge(event, mapping, value)
         return mapping
+
+    def _refuse_key(self, key: Node) -> None:
+        begin = key.span.start
+        if self._document.text[begin - 1 : begin + 1] == "{{":
+            span = Span(begin - 1, begin + 1)
+            self._document.add(span, "a value that begins with {{ must stand in quotes", 'write "{{ column }}"')
+        else:
+            self._document.add(key.span, "a key must be a word, not a list or a mapping")
 
     def _merge(self, event: Any, mapping: Mapping, value: Node) -> None:
         for source in value.items if isinstance(value, Sequence) else [value]:

@@ -98,8 +98,9 @@ class Reading:
         return root
 
     def _mask_key(self) -> None:
-        _, node = self._document.find(_KEY_PATH)
-        if isinstance(node, Scalar) and not is_key_reference(node.text):
+        key, node = self._document.find(_KEY_PATH)
+        is_there = key is not None and key.text == _KEY_PATH[-1]
+        if is_there and isinstance(node, Scalar) and not is_key_reference(node.text):
             self._document.masked.append(node.span)
 
     def _wanted(self, root: MappingNode) -> list[str]:

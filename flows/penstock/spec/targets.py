@@ -20,6 +20,11 @@ def check_targets(
         targets.append((("errors", "path"), Path(errors.path)))
     for number, (place, target) in enumerate(targets):
         span = document.find(place)[1].span
+        if not target.is_absolute():
+            # Relative paths have begun at the pipeline's folder by now; only addresses such as s3:// are as written.
+            document.add(
+                span, "this is an address, and outputs are folders of this machine", "copy the folder afterwards"
+            )
         for earlier, other in targets[:number]:
             if _within(target, other) or _within(other, target):
                 first = document.problem(document.find(earlier)[1].span, "").line

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from penstock.errors import ExpressionError
 from penstock.expressions import Template, plain_pieces, renderer
@@ -63,6 +63,18 @@ class Embed(ApiStep):
         le=2048,
         description="Texts per request at most. The API's own limit is 2,048 texts and 300,000 tokens.",
     )
+
+    @field_validator("dimensions")
+    @classmethod
+    def _fits_the_model(cls, dimensions: int | None, info: ValidationInfo) -> int | None:
+        model = info.data.get("model")
+        if dimensions is None or model not in SIZES:
+            return dimensions
+        if model == "text-embedding-ada-002":
+            raise ValueError(f"vectors of {model} always have {SIZES[model]:,} numbers; leave it out")
+        if dimensions > SIZES[model]:
+            raise ValueError(f"vectors of {model} have {SIZES[model]:,} numbers at most")
+        return dimensions
 
     def columns_after(self, given: Mapping[str, str | None]) -> Columns:
         """The columns before, and the vector."""
