@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from penstock.sandbox import errors
+from penstock.sandbox.forms import Form, parse_form
 
 if TYPE_CHECKING:
     from penstock.sandbox.settings import Settings
@@ -93,6 +94,14 @@ class Call:
         if not isinstance(value, dict):
             raise errors.unparsable_json()
         return value
+
+    def form(self) -> Form:
+        """The body as ``multipart/form-data``.
+
+        Raises:
+            ApiError: another content type, or no form.
+        """
+        return parse_form(self.headers.get("content-type", ""), self.body)
 
 
 @dataclass(frozen=True, slots=True)
