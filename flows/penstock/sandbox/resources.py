@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.sandbox import embeddings, models_list
+from penstock.sandbox import embeddings, models_list, moderations
 from penstock.sandbox.contract import Resource
 
-RESOURCES: tuple[Resource, ...] = (embeddings.RESOURCE, models_list.RESOURCE)
+RESOURCES: tuple[Resource, ...] = (embeddings.RESOURCE, models_list.RESOURCE, moderations.RESOURCE)
