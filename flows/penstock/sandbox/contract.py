@@ -15,6 +15,7 @@ import msgspec
 
 from penstock.sandbox import errors
 from penstock.sandbox.forms import Form, parse_form
+from penstock.sandbox.uploads import StreamedForm
 
 if TYPE_CHECKING:
     from penstock.sandbox.settings import Settings
@@ -33,12 +34,14 @@ class Answer:
         status: the HTTP status.
         media_type: the Content-Type.
         headers: sent beside the usual ones.
+        length: bytes of a body in pieces, when they are known.
     """
 
     body: bytes | AsyncIterator[bytes]
     status: int = 200
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,8 @@ class Call:
         path: the path's parameters by name.
         query: the query string's parameters.
         headers: lower-case names.
-        body: as sent.
+        body: as sent; empty when the operation's body is an upload.
+        upload: the parts of such a form; its files are deleted when the request is over, unless they were taken.
     """
 
     sandbox: Sandbox
@@ -77,6 +81,7 @@ class Call:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    upload: StreamedForm = field(default_factory=StreamedForm)
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object.
@@ -114,6 +119,7 @@ class Operation:
         prepare: validates; raises `ApiError` for what the service would refuse.
         metered: whether the request counts against the limits.
         largest_body: bytes.
+        upload: whether the body is a form with files so large that they go to disk.
     """
 
     method: str
@@ -121,6 +127,7 @@ class Operation:
     prepare: Callable[[Call], Work]
     metered: bool = True
     largest_body: int = LARGEST_JSON
+    upload: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +154,9 @@ class Resource:
     Attributes:
         operations: its methods and paths.
         cards: the models it brings, given the server's settings.
+        restore: called once at the start; takes up what the archive holds from an earlier server.
     """
 
     operations: tuple[Operation, ...]
     cards: Callable[[Settings], list[ModelCard]] = lambda settings: []  # noqa: ARG005  # most bring none
+    restore: Callable[[Sandbox], None] = lambda sandbox: None  # noqa: ARG005  # most keep nothing

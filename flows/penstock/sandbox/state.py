@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from penstock.sandbox.agenda import Agenda
+from penstock.sandbox.archive import Archive
 from penstock.sandbox.contract import ModelCard, Resource
 from penstock.sandbox.faults import FaultPlan, FaultRule
 from penstock.sandbox.limits import Limits
 from penstock.sandbox.settings import Settings
 from penstock.sandbox.stats import Stats
-from penstock.sandbox.store import Store
 
 _Store = TypeVar("_Store")
 
@@ -25,7 +25,7 @@ class Sandbox:
         settings: as it was started.
         operations: of all resources, by method and path.
         cards: its models by name; resources may add and remove some.
-        store: objects and files that clients made.
+        archive: objects and files that clients made.
         agenda: what happens later, and the time of day.
         limits: requests and tokens per minute.
         faults: what goes wrong now.
@@ -43,7 +43,7 @@ class Sandbox:
     ) -> None:
         self.settings = settings
         self.operations = {(one.method, one.path): one for resource in resources for one in resource.operations}
-        self.store = Store(settings.state)
+        self.archive = Archive(settings.state)
         self.agenda = Agenda(wall)
         self.cards: dict[str, ModelCard] = {}
         for resource in resources:
