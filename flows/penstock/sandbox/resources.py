@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from penstock.sandbox import embeddings, models_list, moderations
+from penstock.sandbox import assistants, embeddings, files, images, models_list, moderations
 from penstock.sandbox.contract import Resource
 
-RESOURCES: tuple[Resource, ...] = (embeddings.RESOURCE, models_list.RESOURCE, moderations.RESOURCE)
+RESOURCES: tuple[Resource, ...] = (
+    assistants.RESOURCE,
+    embeddings.RESOURCE,
+    files.RESOURCE,
+    images.RESOURCE,
+    models_list.RESOURCE,
+    moderations.RESOURCE,
+)
