@@ -6,7 +6,6 @@ objects inside the body are named by their path, for example ``tools[0].type``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -106,7 +105,7 @@ def within(name: str, value: float, least: float, most: float, kind: str) -> Non
     """400 for a number below `least` or above `most`; `kind` is ``integer`` or ``decimal``."""
     if least <= value <= most:
         return
-    low = value < least or math.isnan(value)
+    low = not value > most  # also what is no number
     side, code, sign, bound = (
         ("below minimum", "below_min", ">=", least) if low else ("above maximum", "above_max", "<=", most)
     )
