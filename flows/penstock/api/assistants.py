@@ -15,7 +15,7 @@ import msgspec
 
 from penstock.api.channel import Call, Channel, given
 from penstock.api.errors import NotFound
-from penstock.api.objects import ApiObject, parsed
+from penstock.api.objects import ApiObject
 from penstock.api.paging import pages
 
 _PATH = "/assistants"
@@ -73,7 +73,7 @@ class Assistants:
         )
         call = Call(method="POST", path=_PATH, body=body, headers=_BETA, creates=True)
         with _told_when_ended():
-            return parsed(Assistant, await self._channel.call(call))
+            return await self._channel.ask(Assistant, call)
 
     async def list(
         self,

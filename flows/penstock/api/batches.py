@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from penstock.api.channel import Call, Channel, given, segment
-from penstock.api.objects import ApiObject, parsed
+from penstock.api.objects import ApiObject
 from penstock.api.paging import pages
 
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -100,11 +100,11 @@ class Batches:
             completion_window=completion_window,
             metadata=metadata,
         )
-        return parsed(Batch, await self._channel.call(Call(method="POST", path="/batches", body=body, creates=True)))
+        return await self._channel.ask(Batch, Call(method="POST", path="/batches", body=body, creates=True))
 
     async def retrieve(self, batch_id: str) -> Batch:
         """One batch."""
-        return parsed(Batch, await self._channel.call(Call(method="GET", path=f"/batches/{segment(batch_id)}")))
+        return await self._channel.ask(Batch, Call(method="GET", path=f"/batches/{segment(batch_id)}"))
 
     def list(self, *, after: str | None = None, limit: int | None = None) -> AsyncIterator[Batch]:
         """All batches, the newest first; `limit` is the size of a page."""
@@ -113,4 +113,4 @@ class Batches:
     async def cancel(self, batch_id: str) -> Batch:
         """End a batch; what is answered by then is kept in its output file."""
         call = Call(method="POST", path=f"/batches/{segment(batch_id)}/cancel", creates=True)
-        return parsed(Batch, await self._channel.call(call))
+        return await self._channel.ask(Batch, call)

@@ -11,7 +11,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -19,6 +20,7 @@ import msgspec
 from penstock.api.bodies import first_bytes, looks_like_html
 from penstock.api.client import failure, headers_for
 from penstock.api.errors import ApiError, Facts, TimedOut, UnusableBody, from_response
+from penstock.api.objects import ApiObject, parsed
 from penstock.api.provider import Provider
 from penstock.api.retrying import Retry, with_retries
 from penstock.api.upload import FilePart
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 _MOST_OF_AN_ERROR = 1_000_000
 
 Params = Mapping[str, str | int]
+T = TypeVar("T")
+ObjectT = TypeVar("ObjectT", bound=ApiObject)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,17 +152,21 @@ class Channel:
         self._on_retry = on_retry
         self._client: httpx.AsyncClient | None = None
 
-    async def call(self, call: Call) -> WireResponse:
-        """A success with its whole body.
+    async def ask(self, kind: type[ObjectT], call: Call) -> ObjectT:
+        """The answer as `kind`; see `call`."""
+        return await self.call(call, partial(parsed, kind))
+
+    async def call(self, call: Call, read: Callable[[WireResponse], T]) -> T:
+        """What `read` makes of a success; when it raises `UnusableBody`, that is a failure like any other.
 
         Raises:
             ApiError: the last failure; `attempts` says how often it was tried.
         """
 
-        async def once() -> WireResponse:
+        async def once() -> T:
             incoming = await self._open_once(call)
             try:
-                return WireResponse(incoming.status, incoming.headers, await incoming.read())
+                return read(WireResponse(incoming.status, incoming.headers, await incoming.read()))
             finally:
                 await incoming.aclose()
 

@@ -14,7 +14,7 @@ from penstock.api.channel import Call, Channel, Incoming, given, refuse_web_page
 from penstock.api.chat_objects import ChatChunk, ChatCompletion
 from penstock.api.chat_stream import ChatAssembler
 from penstock.api.errors import UnusableBody
-from penstock.api.objects import fields_of, parsed
+from penstock.api.objects import facts_of, fields_of, parsed
 from penstock.api.sse import SseParser
 from penstock.api.wire import WireResponse
 
@@ -59,11 +59,7 @@ class Chat:
         """
         fields = locals()
         body = given(extra_body, **{name: fields[name] for name in fields if name not in {"self", "extra_body"}})
-        response = await self._channel.call(Call(method="POST", path=_PATH, body=body))
-        answer = parsed(ChatCompletion, response)
-        if not answer.choices:
-            raise UnusableBody("the answer has no choices")
-        return answer
+        return await self._channel.call(Call(method="POST", path=_PATH, body=body), _completion)
 
     def stream(
         self,
@@ -179,6 +175,13 @@ class ChatStream:
         incoming, self._incoming = self._incoming, None
         if incoming is not None:
             await incoming.aclose()
+
+
+def _completion(response: WireResponse) -> ChatCompletion:
+    answer = parsed(ChatCompletion, response)
+    if not answer.choices:
+        raise UnusableBody("the answer has no choices", facts_of(response))
+    return answer
 
 
 async def _pieces(incoming: Incoming) -> AsyncIterator[bytes | None]:

@@ -15,7 +15,8 @@ from typing import Any
 
 from penstock.api.channel import Call, Channel, given
 from penstock.api.errors import Facts, UnusableBody
-from penstock.api.objects import ApiObject, Usage, built, fields_of
+from penstock.api.objects import ApiObject, Usage, built, facts_of, fields_of
+from penstock.api.wire import WireResponse
 
 EmbeddingInput = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 
@@ -67,13 +68,17 @@ class EmbeddingsApi:
             encoding_format=encoding_format,
             user=user,
         )
-        response = await self._channel.call(Call(method="POST", path="/embeddings", body=body))
-        fields = fields_of(response)
-        facts = Facts(response.status, request_id=response.headers.get("x-request-id"))
-        decoded = {**fields, "data": _decoded(fields.get("data"), facts)}
-        answer = built(Embeddings, decoded, response.headers)
-        _check(answer, _count(body["input"]), dimensions, facts)
-        return answer
+        asked = _count(body["input"])
+        call = Call(method="POST", path="/embeddings", body=body)
+        return await self._channel.call(call, lambda response: _vectors(response, asked, dimensions))
+
+
+def _vectors(response: WireResponse, asked: int, dimensions: int | None) -> Embeddings:
+    fields, facts = fields_of(response), facts_of(response)
+    decoded = {**fields, "data": _decoded(fields.get("data"), facts)}
+    answer = built(Embeddings, decoded, response.headers)
+    _check(answer, asked, dimensions, facts)
+    return answer
 
 
 def _count(asked: Any) -> int:

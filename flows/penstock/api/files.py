@@ -11,7 +11,7 @@ from typing import Any
 
 from penstock.api.channel import Call, Channel, segment
 from penstock.api.download import check_target, save
-from penstock.api.objects import ApiObject, Deleted, parsed
+from penstock.api.objects import ApiObject, Deleted
 from penstock.api.paging import pages
 from penstock.api.upload import FilePart, Progress
 
@@ -71,7 +71,7 @@ class Files:
             creates=True,
             bounded=False,
         )
-        return parsed(FileObject, await self._channel.call(call))
+        return await self._channel.ask(FileObject, call)
 
     def list(
         self,
@@ -87,8 +87,7 @@ class Files:
 
     async def retrieve(self, file_id: str) -> FileObject:
         """One file's description."""
-        response = await self._channel.call(Call(method="GET", path=f"/files/{segment(file_id)}"))
-        return parsed(FileObject, response)
+        return await self._channel.ask(FileObject, Call(method="GET", path=f"/files/{segment(file_id)}"))
 
     async def content(self, file_id: str, path: str | Path, *, progress: Progress | None = None) -> Path:
         """Write a file's content to `path`; it is there whole or not at all.
@@ -105,4 +104,4 @@ class Files:
 
     async def delete(self, file_id: str) -> Deleted:
         """Delete a file."""
-        return parsed(Deleted, await self._channel.call(Call(method="DELETE", path=f"/files/{segment(file_id)}")))
+        return await self._channel.ask(Deleted, Call(method="DELETE", path=f"/files/{segment(file_id)}"))

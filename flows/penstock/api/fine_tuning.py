@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from penstock.api.channel import Call, Channel, given, segment
-from penstock.api.objects import ApiObject, parsed
+from penstock.api.objects import ApiObject
 from penstock.api.paging import pages
 
 _PATH = "/fine_tuning/jobs"
@@ -109,7 +109,7 @@ class FineTuning:
             seed=seed,
             metadata=metadata,
         )
-        return parsed(FineTuningJob, await self._channel.call(Call(method="POST", path=_PATH, body=body, creates=True)))
+        return await self._channel.ask(FineTuningJob, Call(method="POST", path=_PATH, body=body, creates=True))
 
     def list(self, *, after: str | None = None, limit: int | None = None) -> AsyncIterator[FineTuningJob]:
         """All jobs, the newest first; `limit` is the size of a page."""
@@ -117,7 +117,7 @@ class FineTuning:
 
     async def retrieve(self, job_id: str) -> FineTuningJob:
         """One job."""
-        return parsed(FineTuningJob, await self._channel.call(Call(method="GET", path=f"{_PATH}/{segment(job_id)}")))
+        return await self._channel.ask(FineTuningJob, Call(method="GET", path=f"{_PATH}/{segment(job_id)}"))
 
     def events(
         self, job_id: str, *, after: str | None = None, limit: int | None = None
@@ -129,7 +129,7 @@ class FineTuning:
     async def cancel(self, job_id: str) -> FineTuningJob:
         """End a job."""
         call = Call(method="POST", path=f"{_PATH}/{segment(job_id)}/cancel", creates=True)
-        return parsed(FineTuningJob, await self._channel.call(call))
+        return await self._channel.ask(FineTuningJob, call)
 
     async def watch(self, job_id: str, *, every: float = 5.0) -> AsyncIterator[FineTuningEvent | FineTuningJob]:
         """The events of a job as they happen, the oldest first, and the job itself once it has ended.

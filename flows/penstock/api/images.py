@@ -12,7 +12,8 @@ from typing import Any
 
 from penstock.api.channel import Call, Channel, given
 from penstock.api.errors import UnusableBody
-from penstock.api.objects import ApiObject, parsed
+from penstock.api.objects import ApiObject, facts_of, parsed
+from penstock.api.wire import WireResponse
 
 
 class Image(ApiObject):
@@ -76,8 +77,12 @@ class ImagesApi:
             style=style,
             user=user,
         )
-        response = await self._channel.call(Call(method="POST", path="/images/generations", body=body, creates=True))
-        answer = parsed(Images, response)
-        if not any(image.url or image.b64_json for image in answer.data):
-            raise UnusableBody("the answer has no image")
-        return answer
+        call = Call(method="POST", path="/images/generations", body=body, creates=True)
+        return await self._channel.call(call, _images)
+
+
+def _images(response: WireResponse) -> Images:
+    answer = parsed(Images, response)
+    if not any(image.url or image.b64_json for image in answer.data):
+        raise UnusableBody("the answer has no image", facts_of(response))
+    return answer

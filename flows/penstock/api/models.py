@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from penstock.api.channel import Call, Channel, segment
-from penstock.api.objects import ApiObject, Deleted, parsed
+from penstock.api.objects import ApiObject, Deleted
 from penstock.api.paging import pages
 
 
@@ -32,8 +32,8 @@ class Models:
 
     async def retrieve(self, model: str) -> Model:
         """One model."""
-        return parsed(Model, await self._channel.call(Call(method="GET", path=f"/models/{segment(model)}")))
+        return await self._channel.ask(Model, Call(method="GET", path=f"/models/{segment(model)}"))
 
     async def delete(self, model: str) -> Deleted:
         """Delete a fine-tuned model; only its organization's owners may."""
-        return parsed(Deleted, await self._channel.call(Call(method="DELETE", path=f"/models/{segment(model)}")))
+        return await self._channel.ask(Deleted, Call(method="DELETE", path=f"/models/{segment(model)}"))

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from penstock.api.channel import Call, Channel, given
-from penstock.api.errors import Facts, UnusableBody
-from penstock.api.objects import ApiObject, parsed
+from penstock.api.errors import UnusableBody
+from penstock.api.objects import ApiObject, facts_of, parsed
+from penstock.api.wire import WireResponse
 
 
 class ModerationResult(ApiObject):
@@ -51,13 +52,14 @@ class Moderations:
             ApiError: no answer, or one with fewer verdicts than inputs.
         """
         body = given(extra_body, input=input, model=model)
-        response = await self._channel.call(Call(method="POST", path="/moderations", body=body))
-        answer = parsed(Moderation, response)
         # Parts of several kinds are one input.
         asked = len(input) if not isinstance(input, str) and all(isinstance(one, str) for one in input) else 1
-        if len(answer.results) != asked:
-            raise UnusableBody(
-                f"{len(answer.results)} verdicts came for {asked} inputs",
-                Facts(response.status, request_id=answer.request_id),
-            )
-        return answer
+        call = Call(method="POST", path="/moderations", body=body)
+        return await self._channel.call(call, lambda response: _verdicts(response, asked))
+
+
+def _verdicts(response: WireResponse, asked: int) -> Moderation:
+    answer = parsed(Moderation, response)
+    if len(answer.results) != asked:
+        raise UnusableBody(f"{len(answer.results)} verdicts came for {asked} inputs", facts_of(response))
+    return answer

@@ -106,6 +106,11 @@ def built(kind: type[T], raw: object, headers: Mapping[str, str]) -> T:
     return value
 
 
+def facts_of(response: WireResponse) -> Facts:
+    """What is known for an error about `response`."""
+    return Facts(response.status, request_id=response.headers.get("x-request-id"))
+
+
 def fields_of(response: WireResponse) -> dict[str, Any]:
     """The JSON object in the body of a success.
 
@@ -113,7 +118,7 @@ def fields_of(response: WireResponse) -> dict[str, Any]:
         UnusableBody: it is no JSON object.
         ApiError: it is an error object.
     """
-    facts = Facts(response.status, request_id=response.headers.get("x-request-id"))
+    facts = facts_of(response)
     try:
         value = msgspec.json.decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -6,11 +6,13 @@ Source: API reference, the `list` calls: ``after`` names the last object seen, `
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import TypeVar
 
 from penstock.api.channel import Call, Channel
 from penstock.api.errors import Facts, UnusableBody
-from penstock.api.objects import ApiObject, built, fields_of
+from penstock.api.objects import ApiObject, built, facts_of, fields_of
+from penstock.api.wire import WireResponse
 from penstock.errors import InputError
 
 T = TypeVar("T", bound=ApiObject)
@@ -37,19 +39,24 @@ async def pages(
         raise InputError(f"limit is the size of a page, at least 1, and got {query['limit']}")
     seen: set[str] = set()
     while True:
-        response = await channel.call(Call(method="GET", path=path, params=query, headers=headers or {}))
-        fields = fields_of(response)
-        facts = Facts(response.status, request_id=response.headers.get("x-request-id"))
-        found = fields.get("data")
-        if not isinstance(found, list):
-            raise UnusableBody("the answer is no list: it has no `data`", facts)
+        call = Call(method="GET", path=path, params=query, headers=headers or {})
+        found, more, facts = await channel.call(call, partial(_page, kind))
         for one in found:
-            yield built(kind, one, response.headers)
-        if not fields.get("has_more"):
+            yield one
+        if not more:
             return
-        cursor = found[-1].get("id") if found else None
+        cursor = found[-1].raw.get("id") if found else None
         if not isinstance(cursor, str) or cursor in seen:
             raise UnusableBody("the list says that it goes on, and gives no new object to go on from", facts)
         seen.add(cursor)
         # Going on backwards from `before` would give the same page again.
         query = {name: value for name, value in query.items() if name != "before"} | {"after": cursor}
+
+
+def _page(kind: type[T], response: WireResponse) -> tuple[list[T], bool, Facts]:
+    """The objects of one page, and whether there are more."""
+    fields, facts = fields_of(response), facts_of(response)
+    found = fields.get("data")
+    if not isinstance(found, list):
+        raise UnusableBody("the answer is no list: it has no `data`", facts)
+    return [built(kind, one, response.headers) for one in found], bool(fields.get("has_more")), facts

@@ -11,8 +11,8 @@ from typing import Any
 
 from penstock.api.bodies import first_bytes, looks_like_html
 from penstock.api.channel import Call, Channel, given
-from penstock.api.errors import Facts, UnusableBody
-from penstock.api.objects import ApiObject, parsed
+from penstock.api.errors import UnusableBody
+from penstock.api.objects import ApiObject, facts_of, parsed
 from penstock.api.upload import FilePart, Progress
 from penstock.api.wire import WireResponse
 from penstock.errors import InputError
@@ -81,7 +81,7 @@ class Transcriptions:
         if response_format is not None and response_format not in FORMATS:
             raise InputError(f"response_format is one of {', '.join(FORMATS)}, and got {response_format!r}")
         part = FilePart.of(file, most=MOST_BYTES, progress=progress)
-        plain = given(
+        sent = given(
             extra_body,
             model=model,
             language=language,
@@ -89,14 +89,16 @@ class Transcriptions:
             response_format=response_format,
             temperature=temperature,
         )
-        fields: dict[str, str | Sequence[str]] = {name: str(value) for name, value in plain.items()}
+        fields: dict[str, str | Sequence[str]] = {name: str(value) for name, value in sent.items()}
         if timestamp_granularities:
             fields["timestamp_granularities[]"] = list(timestamp_granularities)
         call = Call(method="POST", path="/audio/transcriptions", fields=fields, file=part, headers={"accept": "*/*"})
-        response = await self._channel.call(call)
-        if response_format in {"text", "srt", "vtt"} and not _is_json(response):
-            return _plain(response)
-        return parsed(Transcription, response)
+        plain = response_format in {"text", "srt", "vtt"}
+        return await self._channel.call(call, lambda response: _transcription(response, plain=plain))
+
+
+def _transcription(response: WireResponse, *, plain: bool) -> Transcription:
+    return _plain(response) if plain and not _is_json(response) else parsed(Transcription, response)
 
 
 def _is_json(response: WireResponse) -> bool:
@@ -106,7 +108,7 @@ def _is_json(response: WireResponse) -> bool:
 
 
 def _plain(response: WireResponse) -> Transcription:
-    facts = Facts(response.status, request_id=response.headers.get("x-request-id"))
+    facts = facts_of(response)
     if looks_like_html(response.body):
         raise UnusableBody(f"a web page came instead of a text: {first_bytes(response.body)}", facts)
     try:
