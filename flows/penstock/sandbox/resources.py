@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from penstock.sandbox import assistants, embeddings, files, images, models_list, moderations
+from penstock.sandbox import (
+    assistants,
+    embeddings,
+    files,
+    finetuning,
+    images,
+    models_list,
+    moderations,
+    speech,
+    transcriptions,
+)
 from penstock.sandbox.contract import Resource
 
 RESOURCES: tuple[Resource, ...] = (
     assistants.RESOURCE,
     embeddings.RESOURCE,
     files.RESOURCE,
+    finetuning.RESOURCE,
     images.RESOURCE,
     models_list.RESOURCE,
     moderations.RESOURCE,
+    speech.RESOURCE,
+    transcriptions.RESOURCE,
 )
