@@ -30,11 +30,12 @@ class Answer:
     """What an operation sends.
 
     Attributes:
-        body: whole, or in pieces (server-sent events); pieces are not touched by faults that change bodies.
+        body: whole, or in pieces (server-sent events).
         status: the HTTP status.
         media_type: the Content-Type.
         headers: sent beside the usual ones.
         length: bytes of a body in pieces, when they are known.
+        tokens: that the answer costs, where that is not what the limits counted.
     """
 
     body: bytes | AsyncIterator[bytes]
@@ -42,6 +43,7 @@ class Answer:
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     length: int | None = None
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,7 @@ class Endpoint:
             trace.bare = name == BARE
             await send_answer(refuse(name, model=work.model, key=self._sandbox.settings.key), send)
         elif kind is not Kind.TRANSPORT:
-            await send_answer(garble(name, await work.answer()), send)
+            await send_answer(await garble(name, await work.answer()), send)
         elif name in SILENT:
             trace.outcome = name
             await break_connection(name, scope, receive)
@@ -166,7 +166,7 @@ def refuse_poison(sandbox: Sandbox, work: Work) -> None:
 async def answer_work(sandbox: Sandbox, work: Work) -> Answer:
     """The answer, counted as given."""
     answer = await work.answer()
-    sandbox.stats.answered(work.texts, work.key, work.tokens)
+    sandbox.stats.answered(work.texts, work.key, work.tokens if answer.tokens is None else answer.tokens)
     return answer
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from penstock.sandbox import (
     assistants,
+    chat,
     embeddings,
     files,
     finetuning,
@@ -17,6 +18,7 @@ from penstock.sandbox.contract import Resource
 
 RESOURCES: tuple[Resource, ...] = (
     assistants.RESOURCE,
+    chat.RESOURCE,
     embeddings.RESOURCE,
     files.RESOURCE,
     finetuning.RESOURCE,
