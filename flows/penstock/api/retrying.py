@@ -49,8 +49,8 @@ async def with_retries(
 ) -> T:
     """What `work` returns, tried up to `policy.attempts` times; the last error says how often it was tried.
 
-    The server's own wait (``Retry-After``, at most two minutes) goes before the rule, which is exponential with full
-    jitter.
+    The server's own wait (``Retry-After``) goes before the rule, which is exponential with full jitter; neither is
+    longer than `policy.max_wait`.
     """
     from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -58,7 +58,7 @@ async def with_retries(
 
     def wait(state: RetryCallState) -> float:
         told = _error_of(state).retry_after
-        return float(rule(state)) if told is None else told
+        return float(rule(state)) if told is None else min(told, policy.max_wait)
 
     def tell(state: RetryCallState) -> None:
         if on_retry is not None and state.next_action is not None:
