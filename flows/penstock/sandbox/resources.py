@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from penstock.sandbox import (
     assistants,
+    batches,
     chat,
     embeddings,
     files,
@@ -18,6 +19,7 @@ from penstock.sandbox.contract import Resource
 
 RESOURCES: tuple[Resource, ...] = (
     assistants.RESOURCE,
+    batches.RESOURCE,
     chat.RESOURCE,
     embeddings.RESOURCE,
     files.RESOURCE,
