@@ -22,13 +22,13 @@ from penstock.sandbox.settings import Settings
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 
 BETA = {"OpenAI-Beta": "assistants=v2"}
-MODEL = "tiny"
+MODEL = "gpt-4o"
 WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[SandboxProcess]:
-    with start(models=["tiny:8"]) as process:
+    with start() as process:
         yield process
 
 
@@ -120,6 +120,7 @@ def test_every_call_needs_the_header_of_version_2(http: httpx.Client, header: st
     [
         ({"model": None}, {"param": "model"}),
         ({"model": "gpt-none"}, {"message": "The requested model 'gpt-none' does not exist.", "param": "model"}),
+        ({"model": "text-embedding-3-small"}, {"param": "model", "code": "unsupported_model"}),
         ({"name": "x" * 257}, {"param": "name", "code": "string_above_max_length"}),
         ({"description": "x" * 513}, {"param": "description", "code": "string_above_max_length"}),
         ({"instructions": "x" * 256_001}, {"param": "instructions", "code": "string_above_max_length"}),
@@ -206,7 +207,7 @@ BODIES = JSON | st.fixed_dictionaries(
 
 @pytest.fixture(scope="module")
 def app() -> Starlette:
-    return make_app(Settings.parse(models=["tiny:8"]))
+    return make_app(Settings())
 
 
 @settings(max_examples=150, deadline=None)

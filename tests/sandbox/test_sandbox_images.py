@@ -107,9 +107,9 @@ def test_gpt_image_answers_in_base64_with_its_settings_and_usage(client: openai.
     assert all(image.b64_json and image.url is None for image in answer.data)
     assert (answer.size, answer.quality, answer.output_format) == ("1536x1024", "low", "png")
     assert answer.usage is not None
-    assert answer.usage.input_tokens == answer.usage.input_tokens_details.text_tokens == 6
+    assert answer.usage.input_tokens == answer.usage.input_tokens_details.text_tokens == 5
     assert answer.usage.output_tokens == 800
-    assert answer.usage.total_tokens == 806
+    assert answer.usage.total_tokens == 805
 
 
 def test_the_defaults_are_those_of_the_reference_and_null_means_default(http: httpx.Client) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from penstock.sandbox import checks, errors
 from penstock.sandbox.archive import Collection
+from penstock.sandbox.chat_models import CHAT_MODELS
 from penstock.sandbox.contract import Answer, Call, Operation, Resource, Work
 from penstock.sandbox.errors import ApiError
 from penstock.sandbox.pages import page
@@ -136,11 +137,14 @@ def _find(call: Call) -> dict[str, Any]:
 def _known_model(call: Call, body: dict[str, Any]) -> None:
     model = checks.required_text(body, "model")
     if model not in call.sandbox.cards:
+        raise ApiError(400, f"The requested model '{model}' does not exist.", param="model", code="model_not_found")
+    base = model.split(":")[1] if model.startswith("ft:") else model
+    if base not in CHAT_MODELS:
         raise ApiError(
             400,
-            f"The requested model '{model}' does not exist.",
+            f"The requested model '{model}' cannot be used with the Assistants API.",
             param="model",
-            code="model_not_found",
+            code="unsupported_model",
         )
 
 

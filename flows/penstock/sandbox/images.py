@@ -20,7 +20,7 @@ from penstock.sandbox.errors import ApiError
 from penstock.sandbox.gates import PICTURES
 from penstock.sandbox.models.patterns import draw_pattern
 from penstock.sandbox.settings import Settings
-from penstock.sandbox.tokens import count_tokens
+from penstock.sandbox.tokens import O200K, count_tokens
 
 PATTERN = "sandbox: a coloured pattern, not a picture of the prompt"
 MOST_IMAGES = 10
@@ -140,7 +140,7 @@ def _prepare(call: Call) -> Work:
     checks.known_only(body, _MODERN_FIELDS if model.modern else _CLASSIC_FIELDS)
     checks.text(body, "user")
     request = _read_modern(body, name, model) if model.modern else _read_classic(call, body, name, model)
-    tokens = count_tokens(request.prompt) if model.modern else 0
+    tokens = count_tokens(request.prompt, O200K) if model.modern else 0
 
     async def answer() -> Answer:
         return await _answer(call, request)
@@ -228,7 +228,7 @@ async def _answer(call: Call, request: _Request) -> Answer:
 
 
 def _usage(request: _Request) -> dict[str, Any]:
-    asked = count_tokens(request.prompt)
+    asked = count_tokens(request.prompt, O200K)
     drawn = _IMAGE_TOKENS[request.quality][request.size] * request.n
     return {
         "input_tokens": asked,

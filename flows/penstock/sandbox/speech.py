@@ -19,7 +19,7 @@ from penstock.sandbox.errors import ApiError
 from penstock.sandbox.models import sound
 from penstock.sandbox.models.tones import RATE, speak
 from penstock.sandbox.settings import Settings
-from penstock.sandbox.tokens import count_tokens
+from penstock.sandbox.tokens import O200K, count_tokens
 
 TONES = "sandbox: tones in place of a voice"
 LONGEST_INPUT = 4_096
@@ -85,7 +85,7 @@ def _prepare(call: Call) -> Work:
     async def answer() -> Answer:
         return await _answer(request)
 
-    return Work(answer, model=model, tokens=count_tokens(text), texts=(text,), key=(model, voice, form, speed))
+    return Work(answer, model=model, tokens=count_tokens(text, O200K), texts=(text,), key=(model, voice, form, speed))
 
 
 def _voice(body: dict[str, Any], model: str) -> str:
@@ -125,7 +125,7 @@ async def _pieces(content: bytes) -> AsyncIterator[bytes]:
 async def _events(request: _Request, samples: int, content: bytes) -> AsyncIterator[bytes]:
     async for piece in _pieces(content):
         yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(piece).decode("ascii")})
-    asked, spoken = count_tokens(request.text), round(samples / RATE * _TOKENS_A_SECOND)
+    asked, spoken = count_tokens(request.text, O200K), round(samples / RATE * _TOKENS_A_SECOND)
     usage = {"input_tokens": asked, "output_tokens": spoken, "total_tokens": asked + spoken}
     yield _event({"type": "speech.audio.done", "usage": usage})
 

@@ -26,7 +26,7 @@ from penstock.sandbox.models import sound
 from penstock.sandbox.models.recognition import Utterance, has_recogniser, recognise
 from penstock.sandbox.settings import Settings
 from penstock.sandbox.subtitles import as_srt, as_text, as_vtt
-from penstock.sandbox.tokens import count_tokens, encode
+from penstock.sandbox.tokens import O200K, count_tokens, encode
 
 HEARS = "sandbox: hears simple English, by PocketSphinx"
 LARGEST_FILE = 25 * 2**20
@@ -268,7 +268,7 @@ def _segment(index: int, utterance: Utterance, request: _Request) -> dict[str, A
 def _usage(request: _Request, seconds: float, heard: list[Utterance]) -> dict[str, Any]:
     if request.model == _WHISPER:
         return {"type": "duration", "seconds": math.ceil(seconds)}
-    listened, written = max(1, round(seconds * _TOKENS_A_SECOND)), count_tokens(as_text(heard))
+    listened, written = max(1, round(seconds * _TOKENS_A_SECOND)), count_tokens(as_text(heard), O200K)
     return {
         "type": "tokens",
         "input_tokens": listened,
