@@ -25,7 +25,17 @@ from penstock.sandbox.tokens import count_tokens
 ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 DETAILS = ("auto", "low", "high", "original")
 _FIELDS = {
-    "assistant": {"role", "content", "name", "refusal", "tool_calls", "function_call", "audio", "weight"},
+    "assistant": {
+        "role",
+        "content",
+        "name",
+        "refusal",
+        "tool_calls",
+        "function_call",
+        "audio",
+        "annotations",
+        "weight",
+    },
     "tool": {"role", "content", "tool_call_id", "name"},
 }
 _PARTS = {
