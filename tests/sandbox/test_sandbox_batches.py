@@ -142,8 +142,6 @@ def test_moderations_and_chat_are_carried_out_too() -> None:
 
     async def scenario(world: World) -> None:
         for endpoint, body in bodies.items():
-            if ("POST", endpoint) not in world.sandbox.operations:
-                continue
             row = {"custom_id": "a", "method": "POST", "url": endpoint, "body": body}
             batch = await world.wait(3, await world.submit(lines(row), endpoint))
             assert (await world.read(batch.output_file_id))["a"]["response"]["status_code"] == 200

@@ -116,6 +116,26 @@ def test_a_job_goes_through_its_states_and_yields_a_model() -> None:
     play(scenario)
 
 
+def test_a_tuned_model_answers_chat_until_it_is_deleted() -> None:
+    async def scenario(world: World) -> None:
+        job = await world.tune()
+        await world.wait(9)
+        name = str((await world.client.fine_tuning.jobs.retrieve(job.id)).fine_tuned_model)
+        ask = world.client.chat.completions.create
+        answer = await ask(model=name, messages=[{"role": "user", "content": "hello"}])
+        assert (answer.model, answer.choices[0].finish_reason) == (name, "stop")
+        await world.client.models.delete(name)
+        with pytest.raises(openai.NotFoundError) as error:
+            await ask(model=name, messages=[{"role": "user", "content": "hello"}])
+        assert error.value.code == "model_not_found"
+        with pytest.raises(openai.NotFoundError):
+            await world.client.models.delete(name)
+        with pytest.raises(openai.PermissionDeniedError):
+            await world.client.models.delete(MINI)
+
+    play(scenario)
+
+
 def test_events_come_newest_first_in_pages_and_not_before_their_time() -> None:
     async def scenario(world: World) -> None:
         job = await world.tune(validation_file=await world.upload(lines(GOOD)), hyperparameters={"n_epochs": 3})
