@@ -36,6 +36,8 @@ def check_schema(schema: dict[str, Any], *, strict: bool) -> None:
     """
     if schema and schema.get("type") not in ("object", None):
         raise BadSchema((), f"schema must be a JSON Schema of 'type: \"object\"', got 'type: {schema.get('type')!r}'.")
+    if strict and schema.get("type") != "object":
+        raise BadSchema((), "schema must be a JSON Schema of 'type: \"object\"', got 'type: \"None\"'.")
     properties = 0
     for where, part, depth in _walk(schema, (), 0):
         if depth > _DEEPEST:
@@ -46,8 +48,6 @@ def check_schema(schema: dict[str, Any], *, strict: bool) -> None:
             _check_strict(part, where)
             if _objects(where) > _STRICT_DEEPEST or properties > _STRICT_PROPERTIES:
                 raise BadSchema(where[:8], f"a strict schema may be nested {_STRICT_DEEPEST} levels deep at most.")
-    if strict and schema.get("type") != "object":
-        raise BadSchema((), "schema must be a JSON Schema of 'type: \"object\"', got 'type: \"None\"'.")
 
 
 def find_reference(root: dict[str, Any], reference: str) -> dict[str, Any] | None:

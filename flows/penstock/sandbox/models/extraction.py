@@ -188,7 +188,8 @@ def _items(items: dict[str, Any], place: _Place) -> list[Any]:
         return spoken or [_choose(items["enum"], place)[0]]
     hit = _labelled(place)
     listed = [piece.strip(" .\"'[]") for piece in re.split(r",|;|\band\b", hit)] if hit else []
-    match items.get("type"):
+    kind = items.get("type") if not items.keys() & {"anyOf", "oneOf", "const"} else "mixed"
+    match kind:
         case "number" | "integer":
             whole = items["type"] == "integer"
             values = [_within(items, _parse(found), whole=whole) for found in _NUMBER.findall(hit or place.text)]

@@ -94,7 +94,7 @@ def find_labels(instruction: str) -> list[str]:
             return labels
     for pattern in (_LISTED, _ANSWER_WITH):
         for found in pattern.finditer(instruction):
-            labels = _clean(_SPLIT.split(found[1].strip("[]{}() ")))
+            labels = _clean(_SPLIT.split(found[1].rpartition(":")[2].strip("[]{}() ")))
             if len(labels) > 1:
                 return labels
     if _WANTS.search(instruction) and (found := _SLASHED.search(instruction)):
