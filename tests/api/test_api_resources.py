@@ -1,4 +1,4 @@
-"""The client of every resource, against a server that says anything, and against the sandbox where it has them."""
+"""The client of every resource, against a server that says anything; test_api_sandbox.py asks the sandbox."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import base64
 import json
 import re
 import tracemalloc
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from struct import pack
 from typing import Any, TypeVar
@@ -19,7 +19,6 @@ from penstock.api.fine_tuning import FineTuningJob
 from penstock.api.provider import Provider, RetryPolicy, Timeouts
 from penstock.api.retrying import Retry
 from penstock.errors import InputError
-from penstock.sandbox.launch import SandboxProcess, start
 from penstock.secrets import Secret
 from raw_http import RawServer, Reply, Seen, error, reply
 
@@ -736,32 +735,3 @@ def test_a_job_is_watched_to_its_end_and_each_event_told_once() -> None:
     assert [one.id for one in got] == ["e-0", "e-1", "e-2", "e-3", "ftjob-1"]
     assert isinstance(got[-1], FineTuningJob)
     assert got[-1].ended
-
-
-# ---- the sandbox
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxProcess]:
-    with start() as running:
-        yield running
-
-
-def test_the_sandbox_answers_the_client(sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RESOURCE_TEST_KEY", sandbox.key)
-
-    async def main() -> None:
-        async with Api(Provider("sandbox", sandbox.url, Secret("RESOURCE_TEST_KEY"))) as api:
-            names = [model.id async for model in api.models.list()]
-            assert "text-embedding-3-small" in names
-            answer = await api.embeddings.create(
-                model="text-embedding-3-small", input=["a river", "a rock"], dimensions=8
-            )
-            assert [len(one.embedding) for one in answer.data] == [8, 8]
-            assert answer.usage is not None
-            assert answer.usage.total_tokens > 0
-            with pytest.raises(errors.NotFound) as got:
-                await api.embeddings.create(model="nobody", input="a")
-            assert got.value.code == "model_not_found"
-
-    asyncio.run(main())
