@@ -302,7 +302,8 @@ def test_batches_outlive_the_server_and_are_done_by_the_next(tmp_path: Path) -> 
     async def before(world: World) -> None:
         done = await world.submit(lines(request(1)))
         await world.wait(3, done)
-        half = await world.submit(lines(*(request(n) for n in range(8))))
+        kept = {"anchor": "created_at", "seconds": 7200}
+        half = await world.submit(lines(*(request(n) for n in range(8))), output_expires_after=kept)
         await world.wait(1.5, half)
         stopping = await world.submit(lines(request(1)))
         await world.client.batches.cancel(stopping.id)
@@ -317,6 +318,8 @@ def test_batches_outlive_the_server_and_are_done_by_the_next(tmp_path: Path) -> 
         assert half.status == "completed"
         assert half.request_counts is not None
         assert half.request_counts.completed == len(await world.read(half.output_file_id)) == 8
+        file = await world.client.files.retrieve(str(half.output_file_id))
+        assert file.expires_at == file.created_at + 7200
 
     play(before, state=str(tmp_path))
     play(after, state=str(tmp_path))

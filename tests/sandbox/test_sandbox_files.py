@@ -18,6 +18,8 @@ import httpx
 import openai
 import psutil
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from openai.types import FileObject
 
 from penstock.errors import InputError
@@ -290,6 +292,42 @@ def test_files_above_the_limit_are_refused_and_do_not_stay(tmp_path: Path, monke
     answer = asyncio.run(run())
     assert answer.status_code == 413
     assert "Maximum file size" in answer.json()["error"]["message"]
+    assert list((tmp_path / "uploads").iterdir()) == []
+    app.state.sandbox.archive.close()
+
+
+FRAGMENTS = st.sampled_from(
+    [
+        b"--b",
+        b"--b--",
+        b"\r\n",
+        b"\r\n\r\n",
+        b'content-disposition: form-data; name="file"; filename="a.jsonl"',
+        b'content-disposition: form-data; name="purpose"',
+        b"content-disposition: form-data",
+        b"content-type: \xff; charset=x",
+        b"batch",
+        b"--b\r\ncontent-disposition: form-data; name=purpose\r\n\r\nevals\r\n",
+        b"--b\r\ncontent-disposition: form-data; name=file; filename=a\r\n\r\nx\r\n",
+        b"--b--\r\n",
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pieces=st.lists(FRAGMENTS | st.binary(max_size=8), max_size=12))
+def test_any_body_gets_an_answer_or_a_wellformed_error_and_leaves_nothing(tmp_path: Path, pieces: list[bytes]) -> None:
+    app = make_app(Settings(state=str(tmp_path)))
+
+    async def run() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        headers = {"Authorization": "Bearer sk-sandbox", "content-type": "multipart/form-data; boundary=b"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost/v1", headers=headers) as http:
+            return await http.post("/files", content=b"".join(pieces))
+
+    answer = asyncio.run(run())
+    assert answer.status_code in (200, 400)
+    assert "error" in answer.json() or answer.json()["object"] == "file"
     assert list((tmp_path / "uploads").iterdir()) == []
     app.state.sandbox.archive.close()
 

@@ -44,10 +44,17 @@ def batches(sandbox: Sandbox) -> Collection:
     return sandbox.archive.collection("batches")
 
 
+def _output_lives(sandbox: Sandbox) -> Collection:
+    """How many seconds the results of a batch are kept, for those that ask for an end."""
+    return sandbox.archive.collection("batch_output_lives")
+
+
 def begin(sandbox: Sandbox, batch: dict[str, Any], output_life: int | None) -> None:
     """Start a new batch's life; `output_life` is how many seconds its files are kept."""
     batches(sandbox).put(batch["id"], batch)
-    sandbox.agenda.start(_Run(sandbox, batch, output_life).validate())
+    if output_life is not None:
+        _output_lives(sandbox).put(batch["id"], {"seconds": output_life})
+    sandbox.agenda.start(_Run(sandbox, batch).validate())
 
 
 def restore(sandbox: Sandbox) -> None:
@@ -58,7 +65,7 @@ def restore(sandbox: Sandbox) -> None:
             batches(sandbox).put(batch["id"], batch)
         elif batch["status"] in ACTIVE:
             batch |= {"status": "validating", "in_progress_at": None, "finalizing_at": None}
-            run = _Run(sandbox, batch, None)
+            run = _Run(sandbox, batch)
             # Not at once: there is no event loop before the server runs.
             sandbox.agenda.at(sandbox.agenda.now(), lambda run=run: sandbox.agenda.start(run.validate()))  # type: ignore[misc]  # a bound default
 
@@ -104,10 +111,11 @@ class _Results:
 class _Run:
     """One batch under way."""
 
-    def __init__(self, sandbox: Sandbox, batch: dict[str, Any], output_life: int | None) -> None:
+    def __init__(self, sandbox: Sandbox, batch: dict[str, Any]) -> None:
         self._sandbox = sandbox
         self._batch = batch
-        self._life = output_life
+        life = _output_lives(sandbox).get(batch["id"])
+        self._life: int | None = None if life is None else life["seconds"]
         self._pace = sandbox.settings.pace
         self._input = content_path(sandbox, batch["input_file_id"])
         self._found = Checked()
