@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from penstock.sandbox import errors
+from penstock.sandbox import checks, errors
 from penstock.sandbox.chat_models import ChatModel
 from penstock.sandbox.errors import ApiError
 from penstock.sandbox.fields import (
     empty_array,
-    list_values,
     read_array,
     read_choice,
     read_object,
@@ -103,7 +102,7 @@ def _read(item: Any, at: str, model: ChatModel) -> Message:
     required(item, "role", f"{at}.")
     role = read_choice(item, "role", ROLES, f"{at}.")
     if role is None:
-        raise errors.wrong_type(f"{at}.role", f"one of {list_values(ROLES, 'or')}", None)
+        raise errors.wrong_type(f"{at}.role", f"one of {checks.quoted(ROLES, 'or')}", None)
     refuse_unknown(item, _FIELDS.get(role, {"role", "content", "name"}), f"{at}.")
     name = read_text(item, "name", f"{at}.", most=64) or ""
     calls = _calls(item, at) if role == "assistant" else ()

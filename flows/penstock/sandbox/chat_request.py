@@ -7,7 +7,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
-from penstock.sandbox import errors
+from penstock.sandbox import checks, errors
 from penstock.sandbox.chat_messages import Message, count_messages, read_messages
 from penstock.sandbox.chat_models import ChatModel, find_chat_model
 from penstock.sandbox.chat_tools import ToolUse, count_declaration, read_tools
@@ -18,7 +18,6 @@ from penstock.sandbox.fields import (
     read_choice,
     read_flag,
     read_integer,
-    read_metadata,
     read_number,
     read_object,
     read_text,
@@ -119,7 +118,7 @@ def read_request(body: dict[str, Any], known: Container[str]) -> ChatRequest:
         stream=stream,
         with_usage=_with_usage(body, stream=stream),
         tier=read_choice(body, "service_tier", TIERS) or "",
-        metadata=read_metadata(body),
+        metadata=None if body.get("metadata") is None else checks.metadata(body),
         prompt_tokens=prompt,
     )
 

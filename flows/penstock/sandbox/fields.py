@@ -1,15 +1,17 @@
 """Reading the fields of a JSON body, with the service's wording for what is wrong with them.
 
-Each function returns None for a field that is absent or null, and raises `ApiError` (400) with `param` and `code`.
-`at` is the path before the field's name, for example ``messages[0].``.
+What `checks` has is taken from there; here a field may lie anywhere in the body: `at` is the path before its name, for
+example ``messages[0].``. Each function returns None for a field that is absent or null, and raises `ApiError` (400)
+with `param` and `code`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from penstock.sandbox import errors
+from penstock.sandbox import checks, errors
 from penstock.sandbox.errors import ApiError
 
 Body = Mapping[str, Any]
@@ -35,20 +37,7 @@ def required(body: Body, name: str, at: str = "") -> Any:
 
 def read_text(body: Body, name: str, at: str = "", *, most: int | None = None) -> str | None:
     """A string of at most `most` characters."""
-    value = body.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise errors.wrong_type(at + name, "a string", value)
-    if most is not None and len(value) > most:
-        raise ApiError(
-            400,
-            f"Invalid '{at}{name}': string too long. Expected a string with maximum length {most}, but got a string "
-            f"with length {len(value)} instead.",
-            param=at + name,
-            code="string_above_max_length",
-        )
-    return value
+    return checks.text(body, name, most=most, path=at + name)
 
 
 def read_number(body: Body, name: str, low: float, high: float, at: str = "") -> float | None:
@@ -58,7 +47,7 @@ def read_number(body: Body, name: str, low: float, high: float, at: str = "") ->
         return None
     if type(value) not in (int, float):
         raise errors.wrong_type(at + name, "a decimal", value)
-    _check_range(at + name, "decimal", value, low, high)
+    checks.within(at + name, value, low, high, "decimal")
     return float(value)
 
 
@@ -69,7 +58,8 @@ def read_integer(body: Body, name: str, low: int | None, high: int | None, at: s
         return None
     if type(value) is not int:
         raise errors.wrong_type(at + name, "an integer", value)
-    _check_range(at + name, "integer", value, low, high)
+    least, most = -math.inf if low is None else low, math.inf if high is None else high
+    checks.within(at + name, value, least, most, "integer")
     return value
 
 
@@ -81,20 +71,15 @@ def read_flag(body: Body, name: str, at: str = "") -> bool | None:
     return value
 
 
-def read_choice(body: Body, name: str, allowed: Collection[str], at: str = "") -> str | None:
+def read_choice(body: Body, name: str, allowed: Sequence[str], at: str = "") -> str | None:
     """One of the strings in `allowed`."""
     value = body.get(name)
     if value is None:
         return None
     if not isinstance(value, str):
-        raise errors.wrong_type(at + name, f"one of {list_values(allowed, 'or')}", value)
+        raise errors.wrong_type(at + name, f"one of {checks.quoted(allowed, 'or')}", value)
     if value not in allowed:
-        raise ApiError(
-            400,
-            f"Invalid value: '{value}'. Supported values are: {list_values(allowed, 'and')}.",
-            param=at + name,
-            code="invalid_value",
-        )
+        raise checks.unsupported_value(at + name, value, allowed)
     return value
 
 
@@ -126,26 +111,6 @@ def read_array(body: Body, name: str, at: str = "", *, most: int | None = None) 
     return value
 
 
-def read_metadata(body: Body, name: str = "metadata") -> dict[str, str] | None:
-    """At most 16 pairs: keys of at most 64 characters, values of at most 512."""
-    pairs = read_object(body, name)
-    if pairs is None:
-        return None
-    if len(pairs) > 16:
-        raise ApiError(
-            400,
-            f"Invalid '{name}': too many properties. Expected an object with at most 16 properties, but got an object "
-            f"with {len(pairs)} properties instead.",
-            param=name,
-            code="object_above_max_properties",
-        )
-    for key in pairs:
-        read_text({key: key}, key, f"{name}.", most=64)
-        if read_text(pairs, key, f"{name}.", most=512) is None:
-            raise errors.wrong_type(f"{name}.{key}", "a string", None)
-    return pairs
-
-
 def empty_array(param: str) -> ApiError:
     """400: an array without items."""
     return ApiError(
@@ -154,28 +119,3 @@ def empty_array(param: str) -> ApiError:
         param=param,
         code="empty_array",
     )
-
-
-def list_values(values: Collection[str], word: str) -> str:
-    """``'a', 'b', and 'c'``."""
-    quoted = [f"'{value}'" for value in values]
-    if len(quoted) <= 2:
-        return f" {word} ".join(quoted)
-    return f"{', '.join(quoted[:-1])}, {word} {quoted[-1]}"
-
-
-def _check_range(param: str, kind: str, value: float, low: float | None, high: float | None) -> None:
-    if low is not None and value < low:
-        raise ApiError(
-            400,
-            f"Invalid '{param}': {kind} below minimum value. Expected a value >= {low}, but got {value} instead.",
-            param=param,
-            code=f"{kind}_below_min_value",
-        )
-    if high is not None and value > high:
-        raise ApiError(
-            400,
-            f"Invalid '{param}': {kind} above maximum value. Expected a value <= {high}, but got {value} instead.",
-            param=param,
-            code=f"{kind}_above_max_value",
-        )

@@ -251,7 +251,7 @@ def _within(schema: dict[str, Any], value: float, *, whole: bool) -> float:
     if "exclusiveMaximum" in schema:
         high = min(high, schema["exclusiveMaximum"] - gap)
     value = min(max(value, low), high)
-    if step:
+    if step and math.isfinite(value / step):
         value = round(value / step) * step
         value += step if value < low else -step if value > high else 0
     return int(value) if whole or (value == int(value) and abs(value) < 1e15) else float(f"{value:.12g}")
