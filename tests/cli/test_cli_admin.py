@@ -218,7 +218,7 @@ def test_watching_shows_each_event_once_and_ends_with_the_job(status: str, code:
     done = account("finetune", "watch", "ftjob-1", "--every", "0.1")
     assert done.exit_code == code
     steps = [line for line in done.stdout.splitlines() if "step" in line]
-    assert steps == [f"2023-11-14 22:13  info   step {at}" for at in range(3)]
+    assert steps == [f"2023-11-14 22:13:2{at}  info   step {at}" for at in range(3)]
     assert f"status    {status}" in done.stdout
     account.server.seen.clear()
     lines = account("finetune", "watch", "ftjob-1", "--every", "0.1", "--json").stdout.splitlines()
@@ -286,6 +286,13 @@ def test_something_that_may_have_been_created_is_not_sent_twice_and_said(account
     assert done.exit_code == 3
     assert "look with `penstock finetune list`" in done.stderr
     assert len(account.asked) == 1
+
+
+def test_nobody_there_is_told_in_seconds_with_the_way_out(account: Account) -> None:
+    done = account("models", "list", "--provider", "sandbox", "--base-url", "http://127.0.0.1:1/v1")
+    assert done.exit_code == 3
+    assert done.stderr.count("trying again in") == 3
+    assert "start the sandbox in another terminal with `penstock sandbox`" in done.stderr
 
 
 def test_a_wait_is_told(account: Account) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
@@ -39,6 +40,9 @@ KEY_VARIABLE = typer.Option(
 MOST = typer.Option(100, "--most", min=1, help="How many at the most.")
 YES = typer.Option(False, "--yes", "-y", help="Do not ask first.")
 _SANDBOX = "http://127.0.0.1:8080/v1"
+# Somebody is waiting at the terminal: a few seconds in all, unless the server itself asks for more.
+_ATTEMPTS = 4
+_LONGEST_WAIT = 20.0
 
 T = TypeVar("T")
 
@@ -51,6 +55,7 @@ def chosen_provider(provider: str, base_url: str | None, key_variable: str | Non
     """
     from pydantic import ValidationError
 
+    from penstock.api.provider import RetryPolicy
     from penstock.sandbox.settings import DEFAULT_KEY
     from penstock.spec.provider import SANDBOX_KEY, OpenAISettings, with_defaults
 
@@ -71,7 +76,7 @@ def chosen_provider(provider: str, base_url: str | None, key_variable: str | Non
         first = error.errors(include_url=False)[0]
         option = {"base_url": "--base-url", "api_key": "--key-variable"}.get(str(first["loc"][0]), str(first["loc"][0]))
         raise UsageError(f"{option}: {first['msg'].removeprefix('Value error, ')}") from None
-    return settings.to_provider(provider)
+    return replace(settings.to_provider(provider), retry=RetryPolicy(_ATTEMPTS, _LONGEST_WAIT))
 
 
 def carry_out(provider: Provider, use: Callable[[Api], Awaitable[T]], *, creates: str = "") -> T:

@@ -212,7 +212,7 @@ def _end(job: FineTuningJob) -> None:
 
 
 def _event_line(event: FineTuningEvent) -> str:
-    return f"{moment(event.created_at)}  {shown(event.level):<5}  {shown(event.message)}"
+    return f"{moment(event.created_at, '%Y-%m-%d %H:%M:%S')}  {shown(event.level):<5}  {shown(event.message)}"
 
 
 def _print_job(job: FineTuningJob) -> None:

@@ -39,12 +39,12 @@ def told_more(most: int, more: bool) -> None:
         say(f"… these are the first {most:,}; more with --most")
 
 
-def moment(seconds: int | None) -> str:
+def moment(seconds: int | None, form: str = "%Y-%m-%d %H:%M") -> str:
     """Seconds since the epoch as ``2026-11-22 14:05``, in UTC; empty for None, 0 and what is no time."""
     if not seconds:
         return ""
     try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+        return datetime.fromtimestamp(seconds, UTC).strftime(form)
     except (OverflowError, ValueError, OSError):
         return ""
 
