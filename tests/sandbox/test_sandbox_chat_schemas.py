@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import jsonschema
@@ -14,6 +15,7 @@ from penstock.sandbox.json_schemas import BadSchema, check_schema
 from penstock.sandbox.models.chat import Conversation, find_subject, reply
 from penstock.sandbox.models.extraction import fill
 from penstock.sandbox.models.labels import find_labels, rank_labels
+from penstock.sandbox.models.moderation import score_text
 
 NAMES = st.sampled_from(["name", "age", "is_late", "date", "email", "price", "tags", "stars", "summary", "x"])
 STRINGS = st.builds(lambda low, more: {"type": "string", "minLength": low, "maxLength": low + more},
@@ -129,3 +131,15 @@ def test_the_subject_is_what_the_instruction_is_about() -> None:
 def test_every_conversation_gets_an_answer(user: str, system: str, variant: int) -> None:
     talk = Conversation(system, user)
     assert reply(talk, variant) == reply(talk, variant)
+
+
+@pytest.mark.parametrize("piece", ["a", "1", "1,234 ", '"', "a.", "a: ", "classify as ", "<a>", ",", "$1"])
+def test_long_texts_of_any_kind_are_read_in_no_time(piece: str) -> None:
+    text = piece * (60_000 // len(piece))
+    names = ("name", "email", "price", "age", "url", "city", "phone", "date", "order_id")
+    properties = {name: {"type": "number" if name in ("price", "age") else "string"} for name in names}
+    started = time.process_time()
+    reply(Conversation("", text), 0)
+    fill({"type": "object", "properties": properties}, text)
+    score_text(text)
+    assert time.process_time() - started < 3

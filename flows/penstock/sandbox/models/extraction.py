@@ -19,6 +19,8 @@ from penstock.sandbox.models.words import keywords, named, sentences, stem, stem
 
 _DEEPEST = 12
 _MOST_ITEMS = 5
+_READ = 20_000
+"""Characters of the text that are read."""
 _NUMBER = re.compile(
     r"[-+]?(?<![\w.])\d{1,3}(?:[,\u202f']\d{3})+(?:\.\d+)?|(?<![\w.])[-+]?\d+(?:\.\d+)?(?:[eE]\d{1,2})?"
 )
@@ -32,7 +34,7 @@ _AFFIXES = frozenset(named("is has are was can should does contains include ment
 _LIKELY = ("confidence", "score", "probability", "certainty", "likelihood", "relevance")
 _MONEY = frozenset(map(stem, named("price cost amount total fee payment budget salary revenue")))
 _AMOUNT = re.compile(
-    r"(?:[$€£¥]|\b(?:USD|EUR|GBP)) ?([\d,]*\d(?:\.\d+)?)|([\d,]*\d(?:\.\d+)?) ?"
+    r"(?:[$€£¥]|\b(?:USD|EUR|GBP)) ?([\d,]{0,20}\d(?:\.\d{1,6})?)|(?<![\d,.])([\d,]{0,20}\d(?:\.\d{1,6})?) ?"
     r"(?:[$€£¥]|(?:USD|EUR|GBP|dollars|euros|pounds)\b)"
 )
 MISSING = object()
@@ -62,7 +64,7 @@ class _Place:
 
 def fill(schema: dict[str, Any], text: str, variant: int = 0) -> Any:
     """A value that the schema allows, made from `text`."""
-    return _fill(schema, _Place(schema, text, "", frozenset(), variant, 0))[0]
+    return _fill(schema, _Place(schema, text[:_READ], "", frozenset(), variant, 0))[0]
 
 
 def _fill(schema: dict[str, Any], place: _Place) -> tuple[Any, bool]:

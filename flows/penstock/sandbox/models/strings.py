@@ -22,7 +22,7 @@ _LONGEST = 2_000
 
 
 def _mail(text: str) -> list[str]:
-    return re.findall(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", text)
+    return re.findall(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", text)
 
 
 def _address(text: str) -> list[str]:
