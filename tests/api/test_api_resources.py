@@ -171,7 +171,17 @@ def test_the_server_says_how_long_to_wait_and_whether_at_all() -> None:
     assert got.value.attempts == 1
 
 
-@pytest.mark.parametrize("failed", [error(400), error(401), error(403), error(404), error(429, "insufficient_quota")])
+@pytest.mark.parametrize(
+    "failed",
+    [
+        error(400),
+        error(401),
+        error(403),
+        error(404),
+        error(429, "insufficient_quota"),
+        error(429, "insufficient_quota", headers={"x-should-retry": "true"}),
+    ],
+)
 def test_what_asking_again_cannot_mend_is_asked_once(failed: Reply) -> None:
     asked = Asked(lambda _: failed)
     with pytest.raises(errors.StatusFailed):

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from penstock.api.errors import ApiError, ConnectionFailed, RateLimited
+from penstock.api.errors import ApiError, ConnectionFailed, QuotaExceeded, RateLimited
 from penstock.api.provider import RetryPolicy
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class Retry:
 
 def worth_retrying(error: BaseException, *, creates: bool) -> bool:
     """Whether the same call may be sent again after `error`."""
-    if not isinstance(error, ApiError) or not error.worth_retrying:
+    # A server may ask to try again when the money is spent; that cannot help.
+    if not isinstance(error, ApiError) or not error.worth_retrying or isinstance(error, QuotaExceeded):
         return False
     if not creates:
         return True
