@@ -146,7 +146,7 @@ def test_exactly_the_limits_are_allowed(http: httpx.Client) -> None:
 
 def test_models_are_listed_with_the_services_fields_and_say_what_they_are(client: openai.OpenAI) -> None:
     models = {model.id: model for model in client.models.list()}
-    assert models.keys() == {"text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002", "tiny"}
+    assert models.keys() >= {"text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002", "tiny"}
     small = models["text-embedding-3-small"]
     assert (small.object, small.owned_by, small.created) == ("model", "system", 1705948997)
     assert small.to_dict()["description"] == "sandbox: lexical, not semantic"

@@ -54,7 +54,7 @@ def test_a_new_resource_brings_its_paths_and_models_and_gets_everything_else() -
             garbled = await client.post(
                 "/echo", json={"prompt": "a", "stream": True}, headers={"x-sandbox-fault": "badjson"}
             )
-            assert garbled.text == "data: a\n\ndata: [DONE]\n\n"
+            assert garbled.text == "data: a\n\nda"
             assert (await client.post("/echo", json={"prompt": "arsenic"})).status_code == 400
             assert (await client.post("/echo", json={"prompt": "a"})).status_code == 429
             assert (await client.get("/models/echo")).json()["owned_by"] == "sandbox"

@@ -33,7 +33,7 @@ def error_text(body: bytes | memoryview) -> ErrorText:
     """
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ErrorText(first_bytes(body), html=looks_like_html(body))
     if isinstance(value, list) and value:
         value = value[0]
@@ -86,7 +86,7 @@ def usage_in(body: bytes | memoryview) -> Usage | None:
     """The tokens that a failed or unusable response says it cost, None when it says nothing."""
     try:
         response = _used.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     fields = response.usage
     if fields is None:

@@ -37,15 +37,7 @@ class ApiClient:
         self.provider = provider
         self._wire = default_wire() if wire is None else wire
         self._base = provider.base_url.rstrip("/")
-        self._headers = {"accept": "application/json", "user-agent": user_agent()}
-        if provider.api_key is not None:
-            key = _header_value(f"the key in {provider.api_key.name}", provider.api_key.reveal())
-            self._headers["authorization"] = f"Bearer {key}"
-        if provider.organization:
-            self._headers["openai-organization"] = _header_value("the organization", provider.organization)
-        if provider.project:
-            self._headers["openai-project"] = _header_value("the project", provider.project)
-        self._json_headers = {**self._headers, "content-type": "application/json"}
+        self._json_headers = {**headers_for(provider), "content-type": "application/json"}
 
     async def post_json(self, path: str, body: bytes) -> WireResponse:
         """POST `body` to `path` under the base URL; the response is a success and no web page.
@@ -76,6 +68,23 @@ class ApiClient:
             return await self._wire.send(request, self.provider.timeouts)
         except WireError as error:
             raise failure(error, self._base) from None
+
+
+def headers_for(provider: Provider) -> dict[str, str]:
+    """The headers of every request to `provider`: who asks, with which key, and who pays.
+
+    Raises:
+        InputError: the environment variable of the key is not set, or holds what no header may.
+    """
+    headers = {"accept": "application/json", "user-agent": user_agent()}
+    if provider.api_key is not None:
+        key = _header_value(f"the key in {provider.api_key.name}", provider.api_key.reveal())
+        headers["authorization"] = f"Bearer {key}"
+    if provider.organization:
+        headers["openai-organization"] = _header_value("the organization", provider.organization)
+    if provider.project:
+        headers["openai-project"] = _header_value("the project", provider.project)
+    return headers
 
 
 def _header_value(name: str, value: str) -> str:

@@ -60,19 +60,7 @@ class HttpxWire:
             await client.aclose()
 
     def _open(self) -> httpx.AsyncClient:
-        import httpx
-
-        context = ssl.create_default_context()
-        for path in extra_authorities():
-            context.load_verify_locations(cafile=str(path))
-        self._client = httpx.AsyncClient(
-            transport=self._transport,
-            verify=context,
-            follow_redirects=False,
-            limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=_IDLE_SECONDS
-            ),
-        )
+        self._client = open_client(self._transport)
         return self._client
 
     async def _body(self, response: httpx.Response) -> bytes:
@@ -87,6 +75,17 @@ class HttpxWire:
                 raise too_large(self._max_body)
             chunks.append(chunk)
         return b"".join(chunks)
+
+
+def open_client(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+    """A client that follows no redirects, with proxies and certificates from the environment."""
+    import httpx
+
+    context = ssl.create_default_context()
+    for path in extra_authorities():
+        context.load_verify_locations(cafile=str(path))
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=_IDLE_SECONDS)
+    return httpx.AsyncClient(transport=transport, verify=context, follow_redirects=False, limits=limits)
 
 
 def translated(error: httpx.TransportError | httpx.DecodingError, *, reused: bool) -> WireError:

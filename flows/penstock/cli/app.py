@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from penstock.cli import check, init, plan, run, runs, sandbox, server
+from penstock.cli import (
+    assistants,
+    batches,
+    check,
+    files,
+    finetune,
+    init,
+    models,
+    plan,
+    run,
+    runs,
+    sandbox,
+    server,
+)
 from penstock.version import __version__
 
 app = typer.Typer(
@@ -29,7 +42,7 @@ def _options(
     """Options of the command itself."""
 
 
-for group in (init, check, plan, run, runs, sandbox, server):
+for group in (init, check, plan, run, runs, files, finetune, batches, models, assistants, sandbox, server):
     group.register(app)
 
 

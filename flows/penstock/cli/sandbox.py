@@ -85,6 +85,10 @@ def sandbox(
     model: Annotated[
         list[str] | None, typer.Option(help="One more embedding model, NAME:SIZE such as my-model:768. Repeatable.")
     ] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Folder where files, jobs and batches outlive the server. Left out: they go.")
+    ] = None,
+    pace: Annotated[str, typer.Option(help="How long jobs and batches stay in each state.")] = "1s",
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when it is ready.")] = False,
 ) -> None:
     """Run the sandbox: a server that speaks the OpenAI API, costs nothing and fails on demand."""
@@ -110,6 +114,8 @@ def sandbox(
                 seed=seed,
                 poison=poison or (),
                 models=model or (),
+                state=state,
+                pace=pace,
             )
             serve(settings, lambda real_port: _announce(host, real_port, key, as_json))
         except InputError as error:

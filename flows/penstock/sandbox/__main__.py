@@ -13,6 +13,7 @@ import sys
 import threading
 
 from penstock.errors import InputError
+from penstock.sandbox.archive import remove_temporary_folders
 from penstock.sandbox.server import serve
 from penstock.sandbox.settings import Settings
 
@@ -36,6 +37,7 @@ def _end_with_parent(parent: int) -> None:
         readable, _, _ = select.select([_STDIN], [], [], _LOOK_EVERY)
         if readable and not os.read(_STDIN, 1024):
             break
+    remove_temporary_folders()
     os._exit(0)
 
 

@@ -29,12 +29,15 @@ def make_app(
     *,
     resources: Sequence[Resource] = RESOURCES,
     clock: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
 ) -> Starlette:
     """The application of one server; its `Sandbox` is ``app.state.sandbox``.
 
+    `clock` is for the limits; `wall`, seconds since 1970, for the lives of files, jobs and batches.
+
     Faults of the connection need the server of `penstock.sandbox.server` around it.
     """
-    sandbox = Sandbox(settings, resources, clock)
+    sandbox = Sandbox(settings, resources, clock, wall)
     by_path: defaultdict[str, dict[str, Operation]] = defaultdict(dict)
     for resource in resources:
         for operation in resource.operations:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from penstock.sandbox import errors
+from penstock.sandbox.forms import Form, parse_form
+from penstock.sandbox.uploads import StreamedForm
 
 if TYPE_CHECKING:
     from penstock.sandbox.settings import Settings
@@ -28,16 +30,20 @@ class Answer:
     """What an operation sends.
 
     Attributes:
-        body: whole, or in pieces (server-sent events); pieces are not touched by faults that change bodies.
+        body: whole, or in pieces (server-sent events).
         status: the HTTP status.
         media_type: the Content-Type.
         headers: sent beside the usual ones.
+        length: bytes of a body in pieces, when they are known.
+        tokens: that the answer costs, where that is not what the limits counted.
     """
 
     body: bytes | AsyncIterator[bytes]
     status: int = 200
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    length: int | None = None
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,8 @@ class Call:
         path: the path's parameters by name.
         query: the query string's parameters.
         headers: lower-case names.
-        body: as sent.
+        body: as sent; empty when the operation's body is an upload.
+        upload: the parts of such a form; its files are deleted when the request is over, unless they were taken.
     """
 
     sandbox: Sandbox
@@ -76,6 +83,7 @@ class Call:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    upload: StreamedForm = field(default_factory=StreamedForm)
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object.
@@ -94,6 +102,14 @@ class Call:
             raise errors.unparsable_json()
         return value
 
+    def form(self) -> Form:
+        """The body as ``multipart/form-data``.
+
+        Raises:
+            ApiError: another content type, or no form.
+        """
+        return parse_form(self.headers.get("content-type", ""), self.body)
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -105,6 +121,7 @@ class Operation:
         prepare: validates; raises `ApiError` for what the service would refuse.
         metered: whether the request counts against the limits.
         largest_body: bytes.
+        upload: whether the body is a form with files so large that they go to disk.
     """
 
     method: str
@@ -112,6 +129,7 @@ class Operation:
     prepare: Callable[[Call], Work]
     metered: bool = True
     largest_body: int = LARGEST_JSON
+    upload: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +156,9 @@ class Resource:
     Attributes:
         operations: its methods and paths.
         cards: the models it brings, given the server's settings.
+        restore: called once at the start; takes up what the archive holds from an earlier server.
     """
 
     operations: tuple[Operation, ...]
     cards: Callable[[Settings], list[ModelCard]] = lambda settings: []  # noqa: ARG005  # most bring none
+    restore: Callable[[Sandbox], None] = lambda sandbox: None  # noqa: ARG005  # most keep nothing

@@ -88,11 +88,11 @@ def unparsable_json() -> ApiError:
     )
 
 
-def unsupported_content_type(content_type: str) -> ApiError:
-    """400 (not 415): the service answers so to anything but JSON."""
+def unsupported_content_type(content_type: str, accepted: str = "application/json") -> ApiError:
+    """400 (not 415): the service answers so to any body but the method's own kind."""
     return ApiError(
         400,
-        f"Unsupported content type: '{content_type}'. This API method only accepts 'application/json' requests, but "
+        f"Unsupported content type: '{content_type}'. This API method only accepts '{accepted}' requests, but "
         f"you specified the header 'Content-Type: {content_type}'. Please try again with a supported content type.",
         code="unsupported_content_type",
     )

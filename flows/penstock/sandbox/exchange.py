@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Message, Receive, Scope, Send
@@ -19,6 +19,7 @@ from penstock.sandbox.garble import garble
 from penstock.sandbox.refusals import BARE, refuse
 from penstock.sandbox.state import Sandbox
 from penstock.sandbox.transport import SILENT, break_connection, deliver_badly
+from penstock.sandbox.uploads import ClientGone, read_form
 
 FAULT_HEADER = "x-sandbox-fault"
 TRACE = "penstock.trace"
@@ -46,6 +47,8 @@ async def send_answer(answer: Answer, send: Send) -> None:
     headers = [(b"content-type", answer.media_type.encode("latin-1"))]
     if isinstance(answer.body, bytes):
         headers.append((b"content-length", str(len(answer.body)).encode()))
+    elif answer.length is not None:
+        headers.append((b"content-length", str(answer.length).encode()))
     headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
     start: Message = {"type": "http.response.start", "status": answer.status, "headers": headers}
     await send(start)
@@ -92,25 +95,37 @@ class Endpoint:
         operation = self._operations.get(scope["method"])
         if operation is None:
             raise errors.wrong_method(scope["method"], scope["path"])
-        headers = Headers(scope=scope)
-        body = await _read(receive, operation.largest_body)
-        if body is None:
+        call = Call(sandbox, scope["path_params"], QueryParams(scope["query_string"]), Headers(scope=scope), b"")
+        try:
+            if operation.upload:
+                folder = sandbox.archive.folder("uploads")
+                form = await read_form(receive, call.headers.get("content-type", ""), folder, operation.largest_body)
+                call = replace(call, upload=form)
+            else:
+                call = replace(call, body=await _read(receive, operation.largest_body))
+        except ClientGone:
             trace.outcome = "gone"
             return
-        call = Call(sandbox, scope["path_params"], QueryParams(scope["query_string"]), headers, body)
+        try:
+            await self._serve(operation, call, trace, (scope, receive, send))
+        finally:
+            call.upload.discard()
+
+    async def _serve(self, operation: Operation, call: Call, trace: Trace, wire: tuple[Scope, Receive, Send]) -> None:
+        sandbox = self._sandbox
+        sandbox.agenda.run_due()
         work = self._prepare(operation, call, trace)
         if operation.metered:
             trace.headers = sandbox.limits.admit(work.model, work.tokens)
         if pause := sandbox.pause():
             await asyncio.sleep(pause)
-        if any(word in text for word in sandbox.poison for text in work.texts):
-            raise ApiError(400, "The input was refused. (sandbox poison)", param="input")
-        fault = _asked_fault(headers) or sandbox.faults.draw()
+        refuse_poison(sandbox, work)
+        fault = _asked_fault(call.headers) or sandbox.faults.draw()
         if fault is None:
-            await send_answer(await self._work(work), send)
+            await send_answer(await answer_work(sandbox, work), wire[2])
         else:
             sandbox.stats.fault(fault)
-            await self._fail(fault, work, trace, (scope, receive, send))
+            await self._fail(fault, work, trace, wire)
 
     def _prepare(self, operation: Operation, call: Call, trace: Trace) -> Work:
         try:
@@ -121,11 +136,6 @@ class Endpoint:
                 trace.headers = self._sandbox.limits.admit(model, 0)
             raise
 
-    async def _work(self, work: Work) -> Answer:
-        answer = await work.answer()
-        self._sandbox.stats.answered(work.texts, work.key, work.tokens)
-        return answer
-
     async def _fail(self, name: str, work: Work, trace: Trace, wire: tuple[Scope, Receive, Send]) -> None:
         scope, receive, send = wire
         kind = FAULTS[name].kind
@@ -133,17 +143,50 @@ class Endpoint:
             trace.bare = name == BARE
             await send_answer(refuse(name, model=work.model, key=self._sandbox.settings.key), send)
         elif kind is not Kind.TRANSPORT:
-            await send_answer(garble(name, await work.answer()), send)
+            await send_answer(await garble(name, await work.answer()), send)
         elif name in SILENT:
             trace.outcome = name
             await break_connection(name, scope, receive)
         else:
             trace.outcome = name
-            answer = await (self._work(work) if name == "slow" else work.answer())
+            answer = await (answer_work(self._sandbox, work) if name == "slow" else work.answer())
             await deliver_badly(name, answer, scope, receive, send)
 
 
-def _asked_fault(headers: Headers) -> str | None:
+def refuse_poison(sandbox: Sandbox, work: Work) -> None:
+    """Refuse a request with a word that the server was told to refuse.
+
+    Raises:
+        ApiError: 400.
+    """
+    if any(word in text for word in sandbox.poison for text in work.texts):
+        raise ApiError(400, "The input was refused. (sandbox poison)", param="input")
+
+
+async def answer_work(sandbox: Sandbox, work: Work) -> Answer:
+    """The answer, counted as given."""
+    answer = await work.answer()
+    sandbox.stats.answered(work.texts, work.key, work.tokens if answer.tokens is None else answer.tokens)
+    return answer
+
+
+async def perform(sandbox: Sandbox, method: str, path: str, body: bytes) -> Answer:
+    """Do a request from inside (a line of a batch): checked, answered and counted like one from outside.
+
+    Limits, latency and faults are those of connections; only `poison` holds here too.
+
+    Raises:
+        ApiError: it is refused.
+    """
+    operation = sandbox.operations.get((method, path))
+    if operation is None:
+        raise errors.unknown_url(method, path)
+    work = operation.prepare(Call(sandbox, {}, {}, {"content-type": "application/json"}, body))
+    refuse_poison(sandbox, work)
+    return await answer_work(sandbox, work)
+
+
+def _asked_fault(headers: Mapping[str, str]) -> str | None:
     name = headers.get(FAULT_HEADER)
     if name is None:
         return None
@@ -161,14 +204,13 @@ def _named_model(call: Call) -> str:
     return model if isinstance(model, str) and model in call.sandbox.cards else ""
 
 
-async def _read(receive: Receive, most: int) -> bytes | None:
-    """The body; None when the client went away."""
+async def _read(receive: Receive, most: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return None
+            raise ClientGone
         piece: bytes = message.get("body", b"")
         size += len(piece)
         if size > most:

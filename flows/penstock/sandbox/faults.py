@@ -2,7 +2,7 @@
 
 A rule is ``NAME:SHARE`` (``429:5%``, ``reset:0.01``: that share of the requests, drawn by seed) or ``NAME:xN``
 (``500:x3``: the next three requests). How a fault is played stands in `refusals` (a status instead of the answer),
-`garble` (the answer's body changed) and `transport` (the connection broken).
+`garble` and `garble_chat` (the answer's body changed) and `transport` (the connection broken).
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ class Kind(StrEnum):
     """The bytes of a successful answer."""
     VECTORS = "vectors"
     """The vectors in a successful answer; other answers pass unchanged."""
+    CHAT = "chat"
+    """The choices of a chat completion, whole or streamed; other answers pass unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,13 @@ FAULTS: dict[str, Fault] = {
     "nan": Fault(Kind.VECTORS, "one vector holds a NaN"),
     "inf": Fault(Kind.VECTORS, "one vector holds an infinity"),
     "zeros": Fault(Kind.VECTORS, "one vector is all zero"),
+    "no-choices": Fault(Kind.CHAT, "a completion with `choices: []`"),
+    "refusal": Fault(Kind.CHAT, "`content: null` and a `refusal`"),
+    "filtered": Fault(Kind.CHAT, "`finish_reason: content_filter`, and half of the content"),
+    "off-schema": Fault(Kind.CHAT, "prose where JSON was asked for"),
+    "stream-cut": Fault(Kind.CHAT, "a stream that ends in the middle, without `finish_reason` and `[DONE]`"),
+    "stream-error": Fault(Kind.CHAT, "a stream with an `error` object as an event in the middle, and then its end"),
+    "stream-odd": Fault(Kind.CHAT, "a good stream with CRLF, comments, a BOM and pieces that end inside characters"),
 }
 
 

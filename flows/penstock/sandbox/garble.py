@@ -1,28 +1,37 @@
-"""Faults that change a successful answer: other bytes, or vectors that are not what was asked for."""
+"""Faults that change a successful answer: other bytes, or vectors or completions that are not what was asked for."""
 
 from __future__ import annotations
 
 import base64
 import json
 import struct
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from penstock.sandbox.contract import Answer
 from penstock.sandbox.faults import FAULTS, Kind
+from penstock.sandbox.garble_chat import garble_chat
 
 _HTML = (
     b"<!DOCTYPE html>\n<html><head><title>Just a moment...</title></head><body>Checking your browser</body></html>\n"
 )
+_MOST_GATHERED = 64 * 2**20
+"""Bytes of an answer in pieces that are put together to be changed; larger ones pass unchanged."""
 _TEXT = b"upstream connect error or disconnect/reset before headers"
 
 
-def garble(name: str, answer: Answer) -> Answer:
-    """`answer` as the fault leaves it; answers in pieces and, for vector faults, without vectors pass unchanged."""
+async def garble(name: str, answer: Answer) -> Answer:
+    """`answer` as the fault leaves it; faults of vectors or of chat leave other answers unchanged."""
     body = answer.body
+    kind = FAULTS[name].kind
     if not isinstance(body, bytes):
-        return answer
+        if kind is Kind.VECTORS or (answer.length or 0) > _MOST_GATHERED:
+            return answer
+        body = b"".join([piece async for piece in body])
+    if kind is Kind.CHAT:
+        return garble_chat(name, body, replace(answer, body=body))
     if FAULTS[name].kind is Kind.VECTORS:
         return _garble_vectors(name, body, answer)
     match name:
@@ -31,9 +40,9 @@ def garble(name: str, answer: Answer) -> Answer:
         case "text":
             return Answer(_TEXT, media_type="text/plain")
         case "badjson":
-            return Answer(body[: len(body) // 2])
+            return Answer(body[: len(body) // 2], media_type=answer.media_type)
         case "bom":
-            return Answer(b"\xef\xbb\xbf" + body)
+            return Answer(b"\xef\xbb\xbf" + body, media_type=answer.media_type)
         case _:
             return Answer(b"")
 

@@ -15,6 +15,8 @@ from penstock.sandbox.limits import ORGANIZATION
 from penstock.sandbox.state import Sandbox
 
 CONTROL = "/_sandbox"
+PICTURES = "/_images"
+"""Addresses of generated images; like those of the service they are secret, need no key and expire."""
 API_VERSION = "2020-10-01"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
@@ -97,7 +99,7 @@ class HostCheck:
 
 
 class KeyCheck:
-    """Lets only requests with the sandbox's key through; the control paths need none.
+    """Lets only requests with the sandbox's key through; the control paths and generated images need none.
 
     Args:
         app: the next layer.
@@ -110,7 +112,7 @@ class KeyCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on if its key is good."""
-        if scope["type"] == "http" and not scope["path"].startswith(CONTROL):
+        if scope["type"] == "http" and not scope["path"].startswith((f"{CONTROL}/", f"{PICTURES}/")):
             scheme, _, key = Headers(scope=scope).get("authorization", "").strip().partition(" ")
             key = key.strip()
             if scheme.lower() != "bearer" or not key:

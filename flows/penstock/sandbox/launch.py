@@ -107,6 +107,8 @@ def start(
     seed: int = 0,
     poison: Sequence[str] = (),
     models: Sequence[str] = (),
+    state: str | None = None,
+    pace: str | float = 1.0,
     startup_timeout: float = 30.0,
 ) -> SandboxProcess:
     """Start a sandbox on this machine's loopback address and wait until it accepts requests.
@@ -121,6 +123,8 @@ def start(
         seed: decides which requests meet faults.
         poison: a request whose input holds one of these texts gets 400.
         models: further embedding models, ``NAME:SIZE``.
+        state: a folder where files, jobs and batches outlive the server.
+        pace: how long jobs and batches stay in each state; a number is seconds.
         startup_timeout: seconds.
 
     Raises:
@@ -137,6 +141,8 @@ def start(
         seed=seed,
         poison=poison,
         models=models,
+        state=state,
+        pace=pace,
     )
     return _launch(settings, startup_timeout)
 

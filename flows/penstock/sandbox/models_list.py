@@ -11,6 +11,7 @@ import msgspec
 
 from penstock.sandbox.contract import Answer, Call, ModelCard, Operation, Resource, Work
 from penstock.sandbox.errors import ApiError
+from penstock.sandbox.tuning_life import models
 
 
 def _list(call: Call) -> Work:
@@ -34,6 +35,7 @@ def _delete(call: Call) -> Work:
 
     async def answer() -> Answer:
         call.sandbox.cards.pop(card.id, None)
+        models(call.sandbox).remove(card.id)
         return Answer(msgspec.json.encode({"id": card.id, "object": "model", "deleted": True}))
 
     return Work(answer)

@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
-from penstock.sandbox import embeddings, models_list
+from penstock.sandbox import (
+    assistants,
+    batches,
+    chat,
+    embeddings,
+    files,
+    finetuning,
+    images,
+    models_list,
+    moderations,
+    speech,
+    transcriptions,
+)
 from penstock.sandbox.contract import Resource
 
-RESOURCES: tuple[Resource, ...] = (embeddings.RESOURCE, models_list.RESOURCE)
+RESOURCES: tuple[Resource, ...] = (
+    assistants.RESOURCE,
+    batches.RESOURCE,
+    chat.RESOURCE,
+    embeddings.RESOURCE,
+    files.RESOURCE,
+    finetuning.RESOURCE,
+    images.RESOURCE,
+    models_list.RESOURCE,
+    moderations.RESOURCE,
+    speech.RESOURCE,
+    transcriptions.RESOURCE,
+)

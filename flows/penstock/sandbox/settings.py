@@ -30,6 +30,8 @@ class Settings:
         seed: decides which requests meet faults, and the latencies.
         poison: a request whose input holds one of these texts is refused with 400.
         models: further embedding models: name to vector size.
+        state: the folder where files, jobs and batches outlive the server; None keeps them for its life.
+        pace: seconds that jobs and batches stay in each of their states.
     """
 
     key: str = field(default=DEFAULT_KEY, repr=False)
@@ -42,6 +44,8 @@ class Settings:
     seed: int = 0
     poison: tuple[str, ...] = ()
     models: Mapping[str, int] = field(default_factory=dict)
+    state: str | None = None
+    pace: float = 1.0
 
     @classmethod
     def parse(
@@ -57,6 +61,8 @@ class Settings:
         seed: int = 0,
         poison: Sequence[str] = (),
         models: Sequence[str] = (),
+        state: str | None = None,
+        pace: str | float = 1.0,
     ) -> Settings:
         """Settings from texts such as ``429:5%``, ``150ms..250ms`` and ``my-model:768``.
 
@@ -83,6 +89,8 @@ class Settings:
             seed=seed,
             poison=tuple(poison),
             models=dict(_parse_model(text) for text in models),
+            state=state,
+            pace=parse_pace(pace),
         )
 
     def to_json(self) -> dict[str, object]:
@@ -129,6 +137,18 @@ def parse_latency(value: str | float | None) -> tuple[float, float]:
     if most < least:
         raise InputError(f"the latency {value!r} ends before it begins; write the smaller one first")
     return (least, most)
+
+
+def parse_pace(value: str | float) -> float:
+    """Seconds from ``1s`` or a number.
+
+    Raises:
+        InputError: it is no duration.
+    """
+    try:
+        return parse_duration(str(value))
+    except ValueError:
+        raise InputError(f"{value!r} is not a pace; write it like 1s or 200ms") from None
 
 
 def _parse_model(text: str) -> tuple[str, int]:
