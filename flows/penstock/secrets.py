@@ -16,6 +16,8 @@ MASK = "***"
 _SHORTEST_MASKED = 6
 # What keys of this field look like, for text from servers that quote a key this process never read.
 _KEY_SHAPE = re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{8,}")
+# Longer, so that no word of a text that is looked at for keys is taken for one.
+_WHOLE_KEY = re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{20,}")
 _known: set[str] = set()
 
 
@@ -49,6 +51,11 @@ def remember(value: str) -> None:
     """Let `redact` mask `value` wherever it appears from now on."""
     if len(value) >= _SHORTEST_MASKED:
         _known.add(value)
+
+
+def holds_key(text: str) -> bool:
+    """Whether something in `text` is shaped like a whole key."""
+    return _WHOLE_KEY.search(text) is not None
 
 
 def redact(text: str) -> str:

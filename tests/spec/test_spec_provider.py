@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from spec_pipelines import HEAD, TAIL
 from penstock.api.provider import Limits, RetryPolicy, Timeouts
 from penstock.errors import InputError, Problem, SpecError
 from penstock.secrets import Secret
+from penstock.spec import load
 from penstock.spec.provider import SandboxSettings
 
 Load = Callable[..., Any]
@@ -188,3 +190,16 @@ def test_keys_anywhere_else_in_a_shown_line_are_masked_too(mistakes: Mistakes) -
     found = mistakes(f"{HEAD}descripton: sk-abcdefgh12345678\n{TAIL}")
     assert found[0].message == "unknown key `descripton`"
     assert "abcdefgh" not in found[0].render()
+
+
+def test_a_key_anywhere_in_the_file_is_a_mistake_and_is_not_shown(tmp_path: Path) -> None:
+    key = "sk-proj-" + "a1B2" * 8
+    (tmp_path / "rows.csv").write_text("id,text\n1,one\n")
+    (tmp_path / "p.yaml").write_text(
+        "name: p\nprovider: sandbox\nsource: {path: rows.csv, key: id}\nsteps:\n"
+        '  - {uses: embed, input: "{{ text }}", model: text-embedding-3-small, extra_body: {user: ' + key + "}}\n"
+        "outputs:\n  - {uses: parquet, path: out}\n"
+    )
+    with pytest.raises(SpecError, match="looks like an API key") as found:
+        load(tmp_path / "p.yaml")
+    assert key not in str(found.value)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping as MappingOf
 from typing import Any
 
+from penstock.secrets import holds_key
 from penstock.spec.positions import MOST_NODES, Document, Mapping, Node, Path, Scalar, Sequence, Span
 
 _REFERENCE = re.compile(r"\$\$|\$\{(?!\{)([^{}]*)(\}?)")
@@ -62,7 +63,15 @@ class Resolver:
             return {name: self.data(value, (*path, name)) for name, value in node.values.items()}
         if isinstance(node, Sequence):
             return [self.data(item, (*path, place)) for place, item in enumerate(node.items)]
-        if not isinstance(node.value, str) or path in self._verbatim or "$" not in node.value:
+        if not isinstance(node.value, str) or path in self._verbatim:
+            return node.value
+        if holds_key(node.value):
+            self._document.add(
+                node.span,
+                "this looks like an API key, and a pipeline file is no place for one: "
+                "keys live in the environment, and only `api_key` names the variable",
+            )
+        if "$" not in node.value:
             return node.value
         return self._resolved(node)
 
