@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import threading
 import zlib
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cache
+from queue import SimpleQueue
 from typing import Any
 
 import msgspec
@@ -49,16 +52,41 @@ _FIELDS = {
     "include",
     "chunking_strategy",
 }
+_Heard = tuple[float, list[Utterance]]
+"""Seconds of sound, and what is said in them."""
 _SHORTEST = 0.1
 _TOKENS_A_SECOND = 10
 _MAGIC = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"\x1aE\xdf\xa3", b"\x00\x00\x01\xba")
 
 
 class _Ears:
-    """Two threads that recognise, each with its decoder."""
+    """Two threads that recognise, each with its decoder; they do not hold up the end of the program."""
 
     def __init__(self) -> None:
-        self.threads = ThreadPoolExecutor(2, thread_name_prefix="recognition")
+        self._waiting: SimpleQueue[tuple[Future[_Heard], bytes]] = SimpleQueue()
+        for number in range(2):
+            threading.Thread(target=self._work, name=f"recognition-{number}", daemon=True).start()
+
+    def hear(self, content: bytes) -> Future[_Heard]:
+        """What is said in a file; raises what `_hear` raises."""
+        future: Future[_Heard] = Future()
+        self._waiting.put((future, content))
+        return future
+
+    def _work(self) -> None:
+        while True:
+            future, content = self._waiting.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(_hear(content))
+            except Exception as error:  # noqa: BLE001  # whatever it is belongs to the request, not to the thread
+                future.set_exception(error)
+
+
+@cache
+def _ears() -> _Ears:
+    return _Ears()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +117,7 @@ def _prepare(call: Call) -> Work:
         )
 
     async def answer() -> Answer:
-        return await _answer(call, request)
+        return await _answer(request)
 
     digest = hashlib.sha256(request.content).hexdigest()
     return Work(answer, model=request.model, texts=(digest,), key=(request.model, request.form))
@@ -176,9 +204,8 @@ def _granularities(form: Form, shape: str) -> tuple[str, ...]:
     return tuple(chosen) or ("segment",)
 
 
-async def _answer(call: Call, request: _Request) -> Answer:
-    threads = call.sandbox.store(_Ears).threads
-    seconds, heard = await asyncio.get_running_loop().run_in_executor(threads, _hear, request.content)
+async def _answer(request: _Request) -> Answer:
+    seconds, heard = await asyncio.wrap_future(_ears().hear(request.content))
     headers = {"openai-model": request.model}
     if request.stream:
         return Answer(_events(request, seconds, heard), media_type="text/event-stream", headers=headers)
@@ -191,7 +218,7 @@ async def _answer(call: Call, request: _Request) -> Answer:
     return Answer(text.encode(), media_type="text/plain; charset=utf-8", headers=headers)
 
 
-def _hear(content: bytes) -> tuple[float, list[Utterance]]:
+def _hear(content: bytes) -> _Heard:
     """Seconds of sound, and what is said in them."""
     try:
         samples = sound.decode(content)

@@ -18,7 +18,7 @@ from penstock.sandbox.models.sound import HEARD
 
 _LONGEST_CUT = 10 * HEARD * 2
 _PIECE = HEARD // 10 * 2
-"""A tenth of a second; between two pieces other threads get their turn."""
+"""A tenth of a second; between two pieces other threads get their turn. Much smaller ones are heard worse."""
 _FRAMES = 100
 """Of the decoder, in a second."""
 _local = threading.local()
