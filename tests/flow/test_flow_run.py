@@ -29,8 +29,15 @@ def flow_run(connection: Connection, session: Any) -> dict[str, Any]:
 
 
 def task_runs(connection: Connection, session: Any) -> list[dict[str, Any]]:
+    """What Prefect has of the tasks, once it has it all: it records them from events, some time after the run."""
     wanted = {"flow_runs": {"id": {"any_": [session.flow_run_id]}}}
-    return call(connection.api, "POST", "/task_runs/filter", wanted).body
+    deadline = time.monotonic() + 20
+    while True:
+        found: list[dict[str, Any]] = call(connection.api, "POST", "/task_runs/filter", wanted).body
+        ended = [task for task in found if task["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}]
+        if len(ended) >= len(session.plan.tasks) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
 
 
 def test_a_run_ends_completed_and_prefect_knows_each_of_its_tasks(stand_in, connection):
