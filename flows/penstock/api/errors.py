@@ -27,6 +27,7 @@ Sources: API reference, "Error codes"; RFC 9110 section 15; RFC 9457 (problem+js
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -36,6 +37,16 @@ from penstock.api.headers import RateLimits, Wait, parse_ratelimit, parse_retry_
 from penstock.errors import RequestFailed
 from penstock.items import Cause, Usage
 from penstock.secrets import redact
+
+MODEL_CODES = frozenset({"model_not_found", "DeploymentNotFound"})
+"""Codes that say that it is the model that is not there."""
+
+KEY_TYPES = frozenset({"no_db_connection"})
+"""Types by which a 400 says that the key is not known: LiteLLM's gateway, when it has no database of further keys."""
+
+# Gateways answer 400 to a model without a route. Only at the beginning: further on a message may quote a row.
+_WRONG_MODEL = re.compile(r"\binvalid model (?:name|id)\b", re.IGNORECASE)
+_MESSAGE_BEGINS = 60
 
 QUOTA_CODES = frozenset(
     {
@@ -182,7 +193,7 @@ class Forbidden(StatusFailed):
 
 
 class NotFound(StatusFailed):
-    """404: no such model, endpoint or object."""
+    """404: no such model, endpoint or object; and a 400 that says that there is no such model."""
 
     cause = Cause.NOT_FOUND
     per_item = True
@@ -190,7 +201,7 @@ class NotFound(StatusFailed):
     @property
     def of_model(self) -> bool:
         """Whether it is the model that is not found: then no other item can succeed either."""
-        if self.code in {"model_not_found", "DeploymentNotFound"} or self.param == "model":
+        if self.code in MODEL_CODES or self.param == "model" or self.status == 400:
             return True
         text = self.message.lower()
         return "model" in text and any(words in text for words in ("not found", "not exist", "no such"))
@@ -274,6 +285,10 @@ def class_of(status: int, code: str | None = None, kind: str | None = None, text
         return PayloadTooLarge
     if 300 <= status < 400:
         return Redirected
+    if status == 400 and kind in KEY_TYPES:
+        return Unauthorized
+    if status == 400 and (code in MODEL_CODES or _WRONG_MODEL.search(text, 0, _MESSAGE_BEGINS)):
+        return NotFound
     return _CLASSES.get(status, StatusFailed)
 
 

@@ -1,6 +1,6 @@
 """Answers as structs: the known fields typed, and all that came, known or not, in `raw`.
 
-Servers add fields and leave fields out; neither is an error. A known field of another type is one.
+Servers add fields and leave fields out, or write null for them; none is an error. A known field of another type is one.
 """
 
 from __future__ import annotations
@@ -97,13 +97,31 @@ def built(kind: type[T], raw: object, headers: Mapping[str, str]) -> T:
     """
     request_id = headers.get("x-request-id")
     try:
-        value = msgspec.convert(raw, kind, strict=False)
+        value = _converted(raw, kind)
     except (msgspec.ValidationError, RecursionError) as error:
         facts = Facts(200, request_id=request_id)
         raise UnusableBody(f"the answer is not what was asked for: {error}", facts) from None
     value.__dict__["raw"] = raw
     value.__dict__["request_id"] = request_id
     return value
+
+
+def _converted(raw: object, kind: type[T]) -> T:
+    """`raw` as `kind`; a null where none belongs counts as left out, for servers write out what they do not know."""
+    try:
+        return msgspec.convert(raw, kind, strict=False)
+    except msgspec.ValidationError as error:
+        try:
+            return msgspec.convert(_without_nulls(raw), kind, strict=False)
+        except msgspec.ValidationError:
+            # What it says of the answer as it came is what a person can find there.
+            raise error from None
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _without_nulls(one) for name, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
 def facts_of(response: WireResponse) -> Facts:
