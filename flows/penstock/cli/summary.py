@@ -49,7 +49,11 @@ def summary(record: RunRecord, root: Path, *, sandbox: bool = False) -> Iterator
     retried = f", {usage.retried:,} of them again" if usage.retried else ""
     yield _line("requests", f"{usage.requests:,}{retried}")
     yield _line("tokens", f"{usage.prompt_tokens:,}" + _completion(usage.completion_tokens, usage.cached_tokens))
-    price = f"{format_usd(usage.usd)} at list price" if usage.usd is not None else "unknown: a price or a count of tokens is not known"
+    price = (
+        f"{format_usd(usage.usd)} at list price"
+        if usage.usd is not None
+        else "unknown: a price or a count of tokens is not known"
+    )
     yield _line("dollars", price + (" (the sandbox charges nothing)" if sandbox else ""))
     for note in record.notes:
         yield _line("note", note)
