@@ -19,6 +19,9 @@ from penstock.tables.failures import read_errors
 from penstock.tables.parts import read_counts, whole_or_absent
 from penstock.tables.state import State
 
+MOST_COMPARED = 2_000_000
+"""Rows of a result up to which its keys are compared."""
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -28,7 +31,7 @@ class Published:
     outputs: list[OutputRecord]
     errors: Path | None
     carried_rows: int
-    repeated_keys: int
+    repeated_keys: int | None
 
 
 def plan_parts(plan: Plan, state: State) -> list[tuple[str, list[tuple[Path, Path]]]]:
@@ -71,7 +74,7 @@ def publish(plan: Plan, spec: Spec, state: State, folder: Path, *, nothing_answe
         outputs.append(OutputRecord(path=str(done.path), rows=done.rows, files=done.files))
         if done.rows != account.written:
             raise AccountError(f"{done.path} has {done.rows} rows and the account {account.written}")
-    return Published(account, outputs, errors, carried, _repeated_keys(files, keys_of(spec)))
+    return Published(account, outputs, errors, carried, _repeated_keys(files, keys_of(spec), account.written))
 
 
 def _all_failed(asked: dict[str, int], errors: Path) -> str:
@@ -94,15 +97,20 @@ def _publish_errors(errors: Path | None, target: Path) -> None:
         shutil.copyfile(errors, temporary)
 
 
-def _repeated_keys(files: list[Path], keys: list[str]) -> int:
-    """Rows of the result whose key another row has too; 0 when the key columns are not in it."""
+def _repeated_keys(files: list[Path], keys: list[str], rows: int) -> int | None:
+    """Rows of the result whose key another row has too, by their hashes; 0 when the key columns are not in it.
+
+    None above `MOST_COMPARED` rows: comparing takes memory for each row, and memory must stay flat.
+    """
     import polars as pl
 
     if not files or not set(keys) <= set(pl.read_parquet_schema(files[0])):
         return 0
-    rows = pl.concat([pl.scan_parquet(file, glob=False).select(keys) for file in files])
-    distinct = pl.struct(keys).n_unique()
-    return int(rows.select(pl.len() - distinct).collect(engine="streaming").item())
+    if rows > MOST_COMPARED:
+        return None
+    hashes = [pl.read_parquet(file, columns=keys, glob=False).hash_rows(seed=0) for file in files]
+    ordered = pl.concat(hashes).sort()
+    return int((ordered == ordered.shift(1)).sum() or 0)
 
 
 def _carried_rows(plan: Plan, counts: dict[str, list[dict[str, Any]]]) -> int:

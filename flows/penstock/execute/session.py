@@ -192,8 +192,10 @@ class Session:
         self.record.outputs = done.outputs
         self.record.errors_path = str(done.errors) if done.errors else None
         self.record.carried_rows = done.carried_rows
-        if done.repeated_keys:
-            keys = ", ".join(keys_of(self.spec))
+        keys = ", ".join(keys_of(self.spec))
+        if done.repeated_keys is None:
+            self.record.notes.append(f"whether a key ({keys}) stands twice was not looked at, for the number of rows")
+        elif done.repeated_keys:
             self.record.notes.append(f"{done.repeated_keys:,} rows have a key ({keys}) that another row has too")
         failed = done.account.failed
         self._close(RunStatus.COMPLETED_WITH_ERRORS if failed else RunStatus.COMPLETED)
