@@ -18,6 +18,8 @@
     │   └── StorageFailed       the disk is full or a folder cannot be written
     ├── RunLocked               another run of the same pipeline is going on
     ├── UnusableAnswer          a step cannot read what the server sent: asked again, then an error row
+    │   ├── AskAgain            the answer is not as it should be: the next request tells the model why
+    │   └── InvalidAnswer       the answer is not as it should be, and that is the end of it: an error row
     ├── RequestFailed           one request got no answer (its kinds stand in penstock.api.errors)
     └── AccountError            rows do not add up: a defect of Penstock, never of the data
 
@@ -165,6 +167,21 @@ class StorageFailed(RunStopped):
 
 class UnusableAnswer(PenstockError):
     """The body of a successful response is not what was asked for."""
+
+
+class AskAgain(UnusableAnswer):
+    """An answer that the model should mend; `payload` is what to ask it, in the place of the item's payload."""
+
+    def __init__(self, message: str, payload: object) -> None:
+        super().__init__(message, payload)
+        self.payload = payload
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class InvalidAnswer(UnusableAnswer):
+    """A whole answer that is not as it should be; it was paid for, and asking again is of no use."""
 
 
 class RequestFailed(PenstockError):

@@ -22,10 +22,12 @@ class Cause(StrEnum):
     EXPRESSION = "expression"
     EMPTY_INPUT = "empty_input"
     TOO_LONG = "too_long"
+    UNREADABLE_FILE = "unreadable_file"
 
     INVALID_REQUEST = "invalid_request"
     NOT_FOUND = "not_found"
     UNUSABLE_ANSWER = "unusable_answer"
+    INVALID_ANSWER = "invalid_answer"
     SERVER_ERROR = "server_error"
     RATE_LIMITED = "rate_limited"
     TIMEOUT = "timeout"
@@ -34,7 +36,19 @@ class Cause(StrEnum):
     @property
     def asked(self) -> bool:
         """Whether a request was sent, so that asking again may help; errors of the data stay until the data change."""
-        return self not in {Cause.SOURCE, Cause.EXPRESSION, Cause.EMPTY_INPUT, Cause.TOO_LONG}
+        return self not in _BEFORE_ASKING
+
+
+_BEFORE_ASKING = frozenset(
+    [Cause.SOURCE, Cause.EXPRESSION, Cause.EMPTY_INPUT, Cause.TOO_LONG, Cause.UNREADABLE_FILE],
+)
+
+
+class Fault(NamedTuple):
+    """Why a row cannot be asked."""
+
+    cause: Cause
+    message: str
 
 
 class Item(NamedTuple):
@@ -66,12 +80,21 @@ class Packing:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one response, as the server counted them, and the model as it named it."""
+    """What one response counts, as the server told it or as it is known from the request, and the model it named.
+
+    Attributes:
+        seconds: of audio that was heard.
+        characters: that were spoken.
+        images: that were drawn.
+    """
 
     model: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    seconds: float = 0.0
+    characters: int = 0
+    images: int = 0
 
 
 def usage_type() -> pa.DataType:
@@ -114,14 +137,24 @@ class Work(Protocol):
     def packing(self) -> Packing:
         """How many items fit in one request."""
 
+    @property
+    def content_type(self) -> str:
+        """Of the request's body."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether the answer comes as server-sent events, piece by piece: then silence counts, not the whole time."""
+
     def body(self, payloads: Sequence[Any]) -> bytes:
-        """The JSON body of one request."""
+        """The body of one request."""
 
     def read(self, body: bytes | memoryview, payloads: Sequence[Any]) -> Answer:
         """The columns of one response.
 
         Raises:
-            UnusableAnswer: the body is not a whole and right answer to these payloads.
+            UnusableAnswer: the body is not a whole and right answer to these payloads; it is asked for again.
+            AskAgain: the answer is whole and not as it should be; the item is asked once more, with another payload.
+            InvalidAnswer: the answer is whole and not as it should be, and asking again is of no use.
         """
 
 

@@ -7,8 +7,9 @@ import pytest
 from execute_bench import Bench
 
 from penstock.errors import InputError
-from penstock.execute import asking, rows
+from penstock.execute import asking
 from penstock.plan.make import HIDDEN
+from penstock.steps.base import ROW
 
 STEP = """
 uses: embed
@@ -51,7 +52,7 @@ def test_rows_that_cannot_be_read_and_blank_lines_have_their_fate_and_their_line
 
 
 def test_every_column_that_a_run_hides_in_its_rows_is_refused_in_a_source() -> None:
-    assert {rows.ROW, asking._HOLDS} <= HIDDEN
+    assert {ROW, asking._HOLDS} <= HIDDEN
 
 
 def test_a_file_with_an_open_quote_costs_nothing(bench: Bench) -> None:

@@ -15,9 +15,10 @@ from penstock.engine.tokens import counter
 from penstock.execute import part_writer
 from penstock.execute.asking import JournalSink, Questions, questions, request_errors
 from penstock.execute.carry import carried_errors, seed_journal
-from penstock.execute.rows import ROW, Rows
+from penstock.execute.rows import Rows
 from penstock.items import Delivered, Failed
 from penstock.steps import ApiStep
+from penstock.steps.base import ROW
 from penstock.tables.journal import Journal
 from penstock.tables.parts import write_part
 from penstock.tables.state import PartFiles

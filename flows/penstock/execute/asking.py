@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from penstock.execute.rows import ROW
 from penstock.execute.table_steps import isolating
 from penstock.items import Cause, Delivered, Failed, Item, Packing, usage_type
 from penstock.steps import ApiStep, Derive
+from penstock.steps.base import ROW
 from penstock.tables.failures import RowError
 from penstock.tables.journal import NUMBER, Journal
 
@@ -57,8 +57,8 @@ def questions(frame: pl.DataFrame, name: str, step: ApiStep, counter: TokenCount
     for place, (number, payload) in enumerate(zip(numbers, payloads, strict=True)):
         if payload is None:
             row = frame.row(place, named=True)
-            message = step.payload_error({column: cell for column, cell in row.items() if column != ROW})
-            asked.errors.append(_error(row, name, keys, Cause.EXPRESSION, message))
+            fault = step.payload_error({column: cell for column, cell in row.items() if column != ROW})
+            asked.errors.append(_error(row, name, keys, fault.cause, fault.message))
         elif not payload.strip():
             row = frame.row(place, named=True)
             asked.errors.append(_error(row, name, keys, Cause.EMPTY_INPUT, "the text to send is empty", payload))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from penstock.execute.asking import Questions
-from penstock.execute.rows import ROW
 from penstock.items import usage_type
 from penstock.steps import ApiStep
+from penstock.steps.base import ROW
 from penstock.tables.journal import Journal
 from penstock.tables.parts import ROW_GROUP_BYTES
 

@@ -9,6 +9,7 @@ from penstock.errors import InputError
 from penstock.items import Cause
 from penstock.plan.model import Partition, Plan, Segment
 from penstock.sources import Source, check_unchanged
+from penstock.steps.base import ROW
 from penstock.tables.failures import RowError
 from penstock.tables.numbers import from_runs
 from penstock.tables.parts import read_counts
@@ -16,9 +17,6 @@ from penstock.tables.state import State
 
 if TYPE_CHECKING:
     import polars as pl
-
-ROW = "__row"
-"""The hidden column that holds a row's number in its partition."""
 
 
 @dataclass(slots=True)

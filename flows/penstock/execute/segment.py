@@ -14,7 +14,7 @@ from penstock.errors import InputError, RunStopped, SourceChanged
 from penstock.execute import part_writer
 from penstock.execute.api_part import ApiPart
 from penstock.execute.disk import storage_errors
-from penstock.execute.rows import ROW, Rows, part_rows, source_rows
+from penstock.execute.rows import Rows, part_rows, source_rows
 from penstock.execute.setup import control_for, keys_of, provider_for
 from penstock.execute.table_steps import run_table_steps
 from penstock.plan.model import Partition, Plan, read_plan
@@ -22,6 +22,7 @@ from penstock.runs.account import prove_part
 from penstock.sources import open_source
 from penstock.spec.model import Spec, restore
 from penstock.steps import ApiStep, TableStep
+from penstock.steps.base import ROW
 from penstock.tables.failures import RowError, error_frame
 from penstock.tables.numbers import to_runs
 from penstock.tables.parts import whole_or_absent, write_part

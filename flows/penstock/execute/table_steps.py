@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ExpressionError
-from penstock.execute.rows import ROW, Rows
+from penstock.execute.rows import Rows
 from penstock.items import Cause
 from penstock.steps import TableStep
+from penstock.steps.base import ROW
 from penstock.tables.failures import RowError
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from penstock.plan.model import Partition, StepEstimate
 from penstock.sources import Source
 from penstock.spec.model import Spec
 from penstock.steps import ApiStep, Filter, TableStep
+from penstock.steps.base import PARTITION
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,8 +29,6 @@ EXACT_ROWS = 20_000
 _SAMPLE_SLICES = 8
 _SAMPLE_ROWS = 500
 _MOST_ISOLATED = 1_000
-PARTITION = "__partition"
-"""The hidden column that holds a sampled row's partition."""
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from penstock.errors import InputError
 from penstock.outputs.folder import check_folder
-from penstock.plan.estimate import PARTITION, estimate
+from penstock.plan.estimate import estimate
 from penstock.plan.fingerprints import fingerprint, segment_content, slices_content
 from penstock.plan.model import Partition, Plan, Segment, StepEstimate, encode_schema
 from penstock.plan.partitions import group_slices, limit_slices, partition_rows
@@ -17,6 +17,7 @@ from penstock.plan.types import check_types
 from penstock.sources import Slice, file_state, open_source
 from penstock.spec import Loaded, Spec, dump
 from penstock.spec.provider import SandboxSettings
+from penstock.steps.base import PARTITION
 from penstock.tables.state import State
 
 HIDDEN = frozenset({"__row", "__holds", PARTITION})

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Union
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from penstock.spec.positions import Path
 
@@ -15,10 +16,15 @@ Found = tuple[Path, Any, str]
 """Where in the settings, which marker, and the text."""
 
 
+def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a settings model by the keys that stand for them in a file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
 def marked(model: type[BaseModel], data: Any, kinds: tuple[type, ...]) -> Iterator[Found]:
     """All texts in `data`, as it was written for `model`, whose declaration carries a marker of these kinds."""
     if isinstance(data, dict):
-        for name, field in model.model_fields.items():
+        for name, field in keys_of(model).items():
             if name in data:
                 yield from _walk(field.annotation, tuple(field.metadata), data[name], (name,), kinds)
 

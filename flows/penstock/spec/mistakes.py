@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from penstock.spec.markers import keys_of
 from penstock.spec.positions import Document, Path
 from penstock.spec.positions import Mapping as MappingNode
 from penstock.spec.references import did_you_mean, nearest
@@ -98,16 +99,16 @@ def field_at(model: type[BaseModel], path: Path) -> FieldInfo | None:
     field: FieldInfo | None = None
     current: type[BaseModel] | None = model
     for part in path:
-        if current is None or part not in current.model_fields:
+        if current is None or part not in keys_of(current):
             return field if isinstance(part, int) else None
-        field = current.model_fields[str(part)]
+        field = keys_of(current)[str(part)]
         current = _model_in(field.annotation)
     return field
 
 
 def _meant(model: type[BaseModel], unknown: Path) -> Path:
     owner = _model_at(model, unknown[:-1])
-    name = nearest(str(unknown[-1]), list(owner.model_fields)) if owner is not None else None
+    name = nearest(str(unknown[-1]), list(keys_of(owner))) if owner is not None else None
     return (*unknown[:-1], name) if name is not None else ()
 
 
@@ -122,7 +123,7 @@ def _report_one(
         _report_missing(name, inner, model, document, full)
     elif first["type"] == "extra_forbidden":
         owner = _model_at(model, inner[:-1])
-        allowed = owner.model_fields if owner else {}
+        allowed = keys_of(owner) if owner else {}
         span = key.span if key is not None else node.span
         hint = did_you_mean(name, list(allowed)) or missing_keys_hint(allowed)
         document.add(span, f"unknown key `{name}`", hint)

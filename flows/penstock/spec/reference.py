@@ -20,6 +20,7 @@ from penstock.outputs import KINDS as OUTPUTS
 from penstock.sources import SourceSettings
 from penstock.spec.budget import Budget
 from penstock.spec.errors_key import ErrorSettings
+from penstock.spec.markers import keys_of
 from penstock.spec.model import Spec
 from penstock.spec.params import Param
 from penstock.spec.provider import OpenAISettings, SandboxSettings
@@ -134,10 +135,10 @@ def _provider() -> str:
 
 
 def _steps() -> str:
-    shared = set(ApiStep.model_fields) - {"uses"}
+    shared = set(keys_of(ApiStep)) - {"uses"}
     text = _kinds("Steps", "What happens to the rows, in the order of the file.", STEPS, shared)
     common = _table(ApiStep, leave={"uses"})
-    about = "All steps have `id`; the others are those of steps that ask a model."
+    about = "All steps have `id` and `from`; the others are those of steps that ask a model."
     return f"{text}\n## Shared settings\n\n{about}\n\n{common}"
 
 
@@ -173,7 +174,7 @@ def _expressions() -> str:
 
 
 def _table(model: type[BaseModel], leave: set[str] | None = None) -> str:
-    rows = [_row(name, field) for name, field in model.model_fields.items() if name not in (leave or set())]
+    rows = [_row(name, field) for name, field in keys_of(model).items() if name not in (leave or set())]
     return "\n".join(["| key | takes | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
 
 

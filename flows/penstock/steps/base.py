@@ -7,17 +7,33 @@ nothing and knows neither HTTP nor Prefect nor files. A new kind is one file and
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.expressions import Sql
-from penstock.items import Answer, Packing, usage_type
+from penstock.items import Answer, Fault, Packing, usage_type
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
+
+ROW = "__row"
+"""The hidden column that holds a row's number in its partition; steps pass it on untouched."""
+PARTITION = "__partition"
+"""The hidden column that holds a row's partition where rows of all partitions are looked at together."""
+FATE = "__fate"
+"""In a decision: null where the row goes on, else `FILTERED` or `MERGED`."""
+INTO = "__into"
+"""In a decision on a merged row: the `KEY` of the row that stands for it."""
+SIMILARITY = "__similarity"
+"""In a decision on a merged row: how alike the two are, 0 to 1."""
+KEY = "__key"
+"""The hidden column that holds a row's key as one text where rows of all partitions are looked at together."""
+FILTERED, MERGED = "filtered", "merged"
 
 Columns = dict[str, str | None]
 """Column names and, where they are known without reading data, polars type names; None is unknown."""
@@ -33,7 +49,7 @@ class Step(BaseModel, ABC):
         example: a YAML text of the step, shown in the reference page and loaded by its tests.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
 
     kind: ClassVar[str]
     summary: ClassVar[str]
@@ -46,6 +62,12 @@ class Step(BaseModel, ABC):
         pattern=r"^[a-z][a-z0-9_]*$",
         description="A name for this step in Prefect, reports and `from:`; its kind if left out.",
         examples=["embed_body"],
+    )
+    reads: str | None = Field(
+        default=None,
+        alias="from",
+        description="The id of the step whose rows it takes, or `source`; the step before it if left out.",
+        examples=["moderate"],
     )
 
     @property
@@ -61,19 +83,86 @@ class Step(BaseModel, ABC):
             ValueError: the step cannot stand here, for example because its output column exists already.
         """
 
+    @property
+    def files(self) -> Sequence[Path]:
+        """Files besides the source whose content decides what the step's results are."""
+        return ()
+
     def content(self) -> dict[str, Any]:
         """The settings that decide what the step's results are: the part of the fingerprint that is its own."""
-        return {"kind": self.kind, "version": self.version, **self.model_dump(mode="json", exclude={"id"})}
+        return {"kind": self.kind, "version": self.version, **self.model_dump(mode="json", exclude={"id", "reads"})}
 
 
 class TableStep(Step):
-    """A step on the rows of one partition, run by polars in one lazy query with its neighbours."""
+    """A step on the rows of one partition, run by polars in one lazy query with its neighbours.
+
+    Class attributes:
+        drops_rows: whether it may take rows away; they are counted as filtered.
+        adds_rows: whether it may make several rows, or none, of one.
+    """
 
     drops_rows: ClassVar[bool] = False
+    adds_rows: ClassVar[bool] = False
+
+    @property
+    def adds_keys(self) -> Sequence[str]:
+        """Columns that name a row after this step, together with those that named it before."""
+        return ()
 
     @abstractmethod
     def apply(self, frame: pl.LazyFrame) -> pl.LazyFrame:
-        """The rows after this step; columns whose names begin with two underscores must pass untouched."""
+        """The rows after this step; columns whose names begin with two underscores must pass untouched.
+
+        Of a step that adds rows, those made of one row carry its `ROW`; the order of rows is kept.
+
+        Raises:
+            polars.exceptions.PolarsError: it cannot be done on some row, at the latest when collected: rows are then
+                tried alone, and the one at fault becomes an error row.
+        """
+
+
+class BarrierStep(Step):
+    """A step that decides on each row by looking at all of them, of which it needs a few narrow columns only.
+
+    A run takes `look` of every partition, then `decide` once over all, then carries out the decisions partition by
+    partition: a row goes on with the decision's further columns, or is filtered, or is merged into another.
+    """
+
+    @abstractmethod
+    def look(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """Of each row of a partition `ROW`, and what `decide` needs. All that must fit in memory for all rows."""
+
+    @abstractmethod
+    def decide(self, looked: pl.DataFrame) -> pl.DataFrame:
+        """One row per row, in any order: `PARTITION`, `ROW`, `FATE`, and the columns that the step adds.
+
+        Where rows are merged also `INTO` and, where it was measured, `SIMILARITY`.
+
+        Args:
+            looked: what `look` gave, of all partitions in their order, with `PARTITION` and `KEY` added.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class SavedFile:
+    """A column of an answer that a run writes to a file per row, so that the table holds the file's path instead.
+
+    Attributes:
+        column: of the answer: bytes or text; null where there is no file.
+        folder: where the files go.
+        name: template of the file's name over the row's columns, without ending; what is no letter, digit, dot, dash
+            or underscore is replaced, so that no name leaves the folder.
+        ending: with its dot.
+        path_column: the column that holds the path in the table.
+        bytes_column: the column that holds the file's size in the table; none if left out.
+    """
+
+    column: str
+    folder: str
+    name: str
+    ending: str
+    path_column: str
+    bytes_column: str | None = None
 
 
 class ApiStep(Step):
@@ -96,6 +185,15 @@ class ApiStep(Step):
     concurrency: int | None = Field(
         default=None, ge=1, description="Requests of this step in flight at most, below the provider's limit."
     )
+    provider: str | None = Field(
+        default=None,
+        description="Which of `providers:` is asked; the pipeline's `provider:` if left out.",
+        examples=["local"],
+    )
+    on_error: Literal["collect", "stop"] = Field(
+        default="collect",
+        description="What a failed row does: `collect` keeps it in the errors table, `stop` ends the run there.",
+    )
     extra_body: dict[str, Any] = Field(
         default_factory=dict,
         description="Further fields of the request's body, passed on as they are.",
@@ -104,7 +202,7 @@ class ApiStep(Step):
 
     def content(self) -> dict[str, Any]:
         """Everything but what never changes a result."""
-        settings = self.model_dump(mode="json", exclude={"id", "concurrency"})
+        settings = self.model_dump(mode="json", exclude={"id", "reads", "concurrency", "provider", "on_error"})
         return {"kind": self.kind, "version": self.version, **settings}
 
     @property
@@ -112,37 +210,78 @@ class ApiStep(Step):
     def packing(self) -> Packing:
         """How many payloads fit in one request."""
 
+    @property
+    def content_type(self) -> str:
+        """Of a request's body."""
+        return "application/json"
+
+    @property
+    def streams(self) -> bool:
+        """Whether the answer comes as server-sent events."""
+        return False
+
+    @property
+    def saved(self) -> Sequence[SavedFile]:
+        """Columns of an answer that become files."""
+        return ()
+
+    @property
+    def answer_tokens(self) -> int | None:
+        """Tokens of one answer at most, for the estimate of what a run costs; None when there is no bound."""
+        return 0 if self.prompt_only else None
+
     @abstractmethod
     def payloads(self, frame: pl.DataFrame) -> pl.Series:
-        """One payload per row, by the step's templates; null where the row's templates fail.
+        """What to ask for each row, as text: equal texts are asked once, and answers are kept by them.
 
-        Raises:
-            ExpressionError: never for one row's sake; see `payload_error`.
+        Null where it cannot be made, for example because a template fails on the row. Of a step that asks several
+        things of one row, a list of texts: see `combine`.
         """
 
     @abstractmethod
-    def payload_error(self, row: Mapping[str, Any]) -> str:
+    def payload_error(self, row: Mapping[str, Any]) -> Fault:
         """Why `payloads` gave null for this row."""
+
+    def is_empty(self, payload: str) -> bool:
+        """Whether there is nothing to ask, which makes the row an error row without a request."""
+        return not payload.strip()
+
+    def tokens(self, payloads: Sequence[str], count: Callable[[Sequence[str]], list[int]]) -> list[int]:
+        """What each payload counts against the limits, its answer included; `count` counts texts by the model."""
+        return count(payloads)
+
+    def combine(self, pieces: pa.RecordBatch, weights: Sequence[int]) -> pa.RecordBatch:
+        """One answer of the answers to the pieces of one row, whose tokens are `weights`."""
+        raise NotImplementedError(
+            f"{self.kind} asks one thing of a row; {pieces.num_rows} came, {len(weights)} weights"
+        )
 
     @abstractmethod
     def result_schema(self) -> pa.Schema:
         """The columns of an answer, in order, without the usage column."""
 
     def added_schema(self) -> pa.Schema:
-        """All columns that the step adds: those of an answer, and the usage column."""
+        """All columns that the step adds to the table: those of an answer, paths for files, and the usage column."""
         import pyarrow as pa
 
+        fields = list(self.result_schema())
+        for file in self.saved:
+            place = next(place for place, field in enumerate(fields) if field.name == file.column)
+            size = [pa.field(file.bytes_column, pa.int64())] if file.bytes_column else []
+            fields[place : place + 1] = [pa.field(file.path_column, pa.string()), *size]
         usage = [pa.field(f"{self.name}_usage", usage_type())] if self.usage else []
-        return pa.schema([*self.result_schema(), *usage])
+        return pa.schema([*fields, *usage])
 
     @abstractmethod
     def body(self, payloads: Sequence[Any]) -> bytes:
-        """The JSON body of one request."""
+        """The body of one request."""
 
     @abstractmethod
     def read(self, body: bytes | memoryview, payloads: Sequence[Any]) -> Answer:
         """The columns of one response.
 
         Raises:
-            UnusableAnswer: the body is not a whole and right answer to these payloads.
+            UnusableAnswer: the body is not a whole and right answer to these payloads; it is asked for again.
+            AskAgain: the answer is whole and not as it should be; the item is asked once more, with another payload.
+            InvalidAnswer: the answer is whole and not as it should be, and asking again is of no use.
         """

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from penstock.errors import ExpressionError
 from penstock.expressions import Template, plain_pieces, renderer
-from penstock.items import Answer, Packing, Usage
+from penstock.items import Answer, Cause, Fault, Packing, Usage
 from penstock.steps.base import ApiStep, Columns
 
 if TYPE_CHECKING:
@@ -125,13 +125,13 @@ class Embed(ApiStep):
 
         return pl.Series("payload", [rendered(row) for row in frame.iter_rows(named=True)], dtype=pl.String)
 
-    def payload_error(self, row: Mapping[str, Any]) -> str:
+    def payload_error(self, row: Mapping[str, Any]) -> Fault:
         """The template's error on this row."""
         try:
             renderer(self.input)(row)
         except ExpressionError as error:
-            return error.message
-        return "the template gave no text"
+            return Fault(Cause.EXPRESSION, error.message)
+        return Fault(Cause.EXPRESSION, "the template gave no text")
 
     def result_schema(self) -> pa.Schema:
         """One column of vectors."""
