@@ -11,6 +11,7 @@ import yaml
 
 from penstock.outputs import KINDS as OUTPUTS
 from penstock.spec.generated import pages, schemas
+from penstock.spec.markers import keys_of
 from penstock.spec.model import Spec
 from penstock.spec.reference import takes
 from penstock.spec.schema import pipeline_schema
@@ -131,7 +132,7 @@ def test_every_key_and_kind_has_its_place_in_the_reference() -> None:
     for page, kinds in {"steps.md": STEPS, "outputs.md": OUTPUTS}.items():
         for name, kind in kinds.items():
             assert f"## `{name}`" in text[page]
-            for field in kind.model_fields:
+            for field in keys_of(kind):
                 assert f"| `{field}` |" in text[page]
 
 
