@@ -252,9 +252,7 @@ class ApiStep(Step):
 
     def combine(self, pieces: pa.RecordBatch, weights: Sequence[int]) -> pa.RecordBatch:
         """One answer of the answers to the pieces of one row, whose tokens are `weights`."""
-        raise NotImplementedError(
-            f"{self.kind} asks one thing of a row; {pieces.num_rows} came, {len(weights)} weights"
-        )
+        raise TypeError(f"{self.kind} asks one thing of a row; {pieces.num_rows} came, {len(weights)} weights")
 
     @abstractmethod
     def result_schema(self) -> pa.Schema:
