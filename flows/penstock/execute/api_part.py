@@ -11,7 +11,6 @@ from penstock.api.provider import Provider
 from penstock.engine.control import RunControl
 from penstock.engine.jobs import Job, engine
 from penstock.engine.prices import table_version
-from penstock.engine.tokens import counter
 from penstock.execute import part_writer
 from penstock.execute.asking import JournalSink, Questions, questions, request_errors
 from penstock.execute.carry import carried_errors, seed_journal
@@ -22,6 +21,7 @@ from penstock.steps.base import ROW
 from penstock.tables.journal import Journal
 from penstock.tables.parts import write_part
 from penstock.tables.state import PartFiles
+from penstock.tokens import counter
 
 if TYPE_CHECKING:
     import pyarrow as pa

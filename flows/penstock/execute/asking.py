@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from penstock.engine.tokens import TokenCounter
+    from penstock.tokens import TokenCounter
 
 _HOLDS = "__holds"
 

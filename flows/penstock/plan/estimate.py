@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from penstock.engine.packing import packs
 from penstock.engine.prices import price
-from penstock.engine.tokens import counter
 from penstock.expressions import sql_columns
 from penstock.items import Item, Usage
 from penstock.plan.model import Partition, StepEstimate
@@ -20,6 +19,7 @@ from penstock.sources import Source
 from penstock.spec.model import Spec
 from penstock.steps import ApiStep, Filter, TableStep
 from penstock.steps.base import PARTITION
+from penstock.tokens import counter
 
 if TYPE_CHECKING:
     import polars as pl

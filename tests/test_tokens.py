@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from splintr import Tokenizer
 
-from penstock.engine.tokens import counter, vocabulary
+from penstock.tokens import counter, vocabulary
 
 
 @pytest.mark.parametrize(
