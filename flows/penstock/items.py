@@ -145,6 +145,10 @@ class Work(Protocol):
     def streams(self) -> bool:
         """Whether the answer comes as server-sent events, piece by piece: then silence counts, not the whole time."""
 
+    @property
+    def at_once(self) -> bool:
+        """Whether the server has nothing to think about, so that its silence is a fault before the time is up."""
+
     def body(self, payloads: Sequence[Any]) -> bytes:
         """The body of one request."""
 

@@ -28,6 +28,9 @@ class Echo:
     packing: Packing = field(default_factory=Packing)
     model: str = "text-embedding-3-small"
     endpoint: str = "/echo"
+    content_type: str = "application/json"
+    streams: bool = False
+    at_once: bool = True
     on_read: Callable[[Any], object] = lambda _: None
 
     def body(self, payloads: Sequence[Any]) -> bytes:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from echo_jobs import Echo, Kept, echo, items, provider_of, run
 
-from penstock.api.provider import Limits, RetryPolicy
+from penstock.api.provider import Limits, RetryPolicy, Timeouts
 from penstock.engine import Job, RunControl, engine
+from penstock.errors import AskAgain, InvalidAnswer
 from penstock.items import Cause, Packing, Usage
 from raw_http import RawServer, Reply, Seen, error, reply
 
@@ -209,7 +210,7 @@ def test_tokens_of_failed_attempts_are_counted_and_priced():
         control = RunControl()
         sink = run(server, ["a"], control=control)
     assert sink.answered[0].usd == pytest.approx(20 * 0.02e-6)
-    assert sink.answered[0].answer.usage.prompt_tokens == 10
+    assert sink.answered[0].answer.usage.prompt_tokens == 20
     assert control.snapshot()["prompt_tokens"] == 20
 
 
@@ -221,6 +222,52 @@ def test_a_failed_item_tells_what_its_attempts_cost():
     assert sum(failure.usage.prompt_tokens for failure in sink.failures) == 7 * len(server.seen)
     assert control.snapshot()["prompt_tokens"] == 7 * len(server.seen)
     assert sum(failure.usd or 0 for failure in sink.failures) == pytest.approx(control.snapshot()["usd"])
+
+
+class Mended(Echo):
+    """Wants the text in capitals, and says so in the next request; `last` refuses it for good."""
+
+    last: int = 2
+
+    def read(self, body, payloads):
+        answer = super().read(body, payloads)
+        (text,) = payloads
+        if text.isupper():
+            return answer
+        if text.count("!") >= self.last:
+            raise InvalidAnswer(f"{text!r} is not in capitals")
+        raise AskAgain("not in capitals", text.upper() if text == "mend me" else f"{text}!")
+
+
+def test_an_answer_that_should_be_mended_is_asked_for_with_the_next_payload_and_all_of_it_is_counted():
+    with RawServer(echo) as server:
+        control = RunControl()
+        sink = run(server, ["mend me", "FINE"], Mended(), control=control)
+    assert sink.done == [0, 1]
+    mended = next(outcome for outcome in sink.answered if outcome.items[0].number == 0)
+    assert mended.answer.columns.column("text").to_pylist() == ["MEND ME"]
+    assert (mended.attempts, mended.answer.usage.prompt_tokens) == (2, 20)
+    assert mended.usd == pytest.approx(20 * 0.02e-6)
+    assert control.snapshot()["prompt_tokens"] == 30
+
+
+def test_an_answer_that_stays_wrong_is_an_error_row_and_not_asked_for_again():
+    with RawServer(echo) as server:
+        sink = run(server, ["never"], Mended(), retry=RetryPolicy(8, 0))
+    assert [seen.json["input"] for seen in server.seen] == [["never"], ["never!"], ["never!!"]]
+    (failure,) = sink.failures
+    assert (failure.cause, failure.attempts) == (Cause.INVALID_ANSWER, 3)
+    assert "is not in capitals" in failure.message
+    assert failure.usage.prompt_tokens == 30
+
+
+@pytest.mark.parametrize(("streams", "at_once", "cut"), [(False, True, True), (False, False, False)])
+def test_silence_is_a_fault_only_where_nothing_has_to_be_written(streams: bool, at_once: bool, cut: bool):
+    with RawServer(lambda seen: Reply(echo(seen).data, delay=0.6)) as server:
+        timeouts = Timeouts(connect=1, read=0.3, total=2)
+        work = Echo(streams=streams, at_once=at_once)
+        sink = run(server, ["a"], work, retry=RetryPolicy(1, 0), timeouts=timeouts)
+    assert bool(sink.failures) == cut
 
 
 def test_an_unknown_price_stays_unknown():

@@ -71,6 +71,8 @@ class _UsageFields(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
 
 
@@ -84,6 +86,10 @@ _used = msgspec.json.Decoder(_Used)
 
 def usage_in(body: bytes | memoryview) -> Usage | None:
     """The tokens that a failed or unusable response says it cost, None when it says nothing."""
+    if bytes(body[:5]) == b"data:":
+        # Of a stream the last event that counts: with nothing after it, or with the mark of the end.
+        events = (line[5:] for line in reversed(bytes(body).splitlines()) if line.startswith(b"data:"))
+        return next((usage for event in events if b'"usage"' in event and (usage := usage_in(event))), None)
     try:
         response = _used.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -91,8 +97,9 @@ def usage_in(body: bytes | memoryview) -> Usage | None:
     fields = response.usage
     if fields is None:
         return None
-    completion = fields.completion_tokens or 0
-    prompt = fields.prompt_tokens if fields.prompt_tokens is not None else (fields.total_tokens or 0) - completion
+    completion = fields.completion_tokens or fields.output_tokens or 0
+    asked = fields.prompt_tokens if fields.prompt_tokens is not None else fields.input_tokens
+    prompt = asked if asked is not None else (fields.total_tokens or 0) - completion
     details = fields.prompt_tokens_details
     return Usage(response.model, max(prompt, 0), completion, (details.cached_tokens or 0) if details else 0)
 

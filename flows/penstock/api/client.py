@@ -11,13 +11,14 @@ from importlib.metadata import PackageNotFoundError, version
 
 from penstock.api.bodies import first_bytes, looks_like_html
 from penstock.api.errors import ApiError, ConnectionFailed, Facts, TimedOut, UnusableBody, from_response
-from penstock.api.provider import Provider
+from penstock.api.provider import Provider, Timeouts
 from penstock.api.wire import FailureKind, Wire, WireError, WireRequest, WireResponse
 from penstock.api.wires import default_wire
 from penstock.errors import InputError
 
 # A kept connection that the server has closed fails within one round trip; what fails later is a failure of its own.
 _AT_ONCE = 1.0
+_JSON = "application/json"
 
 
 class ApiClient:
@@ -37,18 +38,30 @@ class ApiClient:
         self.provider = provider
         self._wire = default_wire() if wire is None else wire
         self._base = provider.base_url.rstrip("/")
-        self._json_headers = {**headers_for(provider), "content-type": "application/json"}
+        self._headers = headers_for(provider)
+        self._json_headers = {**self._headers, "content-type": _JSON}
 
-    async def post_json(self, path: str, body: bytes) -> WireResponse:
+    async def post_json(
+        self, path: str, body: bytes, *, content_type: str = _JSON, timeouts: Timeouts | None = None
+    ) -> WireResponse:
         """POST `body` to `path` under the base URL; the response is a success and no web page.
+
+        Args:
+            timeouts: for this request; the provider's if left out.
 
         Raises:
             ApiError: anything else, by its class.
         """
-        response = await self._send(WireRequest("POST", self._base + path, self._json_headers, body))
+        headers = self._json_headers
+        if content_type != _JSON:
+            # What comes may be sound or text, so that nothing is said of what is accepted.
+            headers = {**self._headers, "accept": "*/*", "content-type": content_type}
+        response = await self._send(
+            WireRequest("POST", self._base + path, headers, body), timeouts or self.provider.timeouts
+        )
         if not 200 <= response.status < 300:
             raise from_response(response.status, response.headers, response.body, now=time.time())
-        if looks_like_html(response.body):
+        if not _is_binary(response) and looks_like_html(response.body):
             facts = Facts(response.status, request_id=response.headers.get("x-request-id"), html=True)
             raise UnusableBody(f"a web page came instead of an answer: {first_bytes(response.body)}", facts)
         return response
@@ -57,17 +70,21 @@ class ApiClient:
         """Close the connections."""
         await self._wire.aclose()
 
-    async def _send(self, request: WireRequest) -> WireResponse:
+    async def _send(self, request: WireRequest, timeouts: Timeouts) -> WireResponse:
         began = time.monotonic()
         try:
-            return await self._wire.send(request, self.provider.timeouts)
+            return await self._wire.send(request, timeouts)
         except WireError as error:
             if not error.stale or time.monotonic() - began > _AT_ONCE:
                 raise failure(error, self._base) from None
         try:
-            return await self._wire.send(request, self.provider.timeouts)
+            return await self._wire.send(request, timeouts)
         except WireError as error:
             raise failure(error, self._base) from None
+
+
+def _is_binary(response: WireResponse) -> bool:
+    return response.headers.get("content-type", "").startswith(("audio/", "image/"))
 
 
 def headers_for(provider: Provider) -> dict[str, str]:

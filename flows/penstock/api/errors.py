@@ -7,6 +7,7 @@
         ├── ConnectionFailed        retryable   no connection, or it ended before the answer did
         ├── TimedOut                retryable   a deadline passed
         ├── UnusableBody            retryable   a success without a usable body
+        │   └── InvalidBody                     a whole answer that stays other than it should be
         └── StatusFailed            any other status
             ├── Redirected          3xx         the address is wrong; a key is never sent on
             ├── BadRequest          400         the request's own fault
@@ -164,6 +165,13 @@ class UnusableBody(ApiError):
     retryable = True
     cause = Cause.UNUSABLE_ANSWER
     per_item = True
+
+
+class InvalidBody(UnusableBody):
+    """A whole answer that is not as it should be, and that asking again does not mend."""
+
+    retryable = False
+    cause = Cause.INVALID_ANSWER
 
 
 class StatusFailed(ApiError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from penstock.secrets import Secret
 
@@ -30,6 +30,9 @@ class RetryPolicy:
     max_wait: float = 120.0
 
 
+_LONGEST_STREAM = 3600.0
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Seconds: to connect, of silence, and for the whole request."""
@@ -37,6 +40,16 @@ class Timeouts:
     connect: float = 10.0
     read: float = 60.0
     total: float = 120.0
+
+    def for_answers(self, *, streams: bool, at_once: bool) -> Timeouts:
+        """These for one kind of answer.
+
+        One that comes piece by piece may take an hour, as long as its pieces come; while a model thinks about one that
+        comes whole, the server is silent and well.
+        """
+        if streams:
+            return replace(self, total=max(self.total, _LONGEST_STREAM))
+        return self if at_once else replace(self, read=max(self.read, self.total))
 
 
 @dataclass(frozen=True, slots=True)

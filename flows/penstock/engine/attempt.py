@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from penstock.api.bodies import error_text, first_bytes, usage_in
 from penstock.api.client import ApiClient
-from penstock.api.errors import ApiError, ConnectionFailed, Facts, RateLimited, TimedOut, UnusableBody
+from penstock.api.errors import (
+    ApiError,
+    ConnectionFailed,
+    Facts,
+    InvalidBody,
+    RateLimited,
+    TimedOut,
+    UnusableBody,
+)
 from penstock.api.headers import parse_ratelimit
 from penstock.api.provider import Provider
 from penstock.api.wire import WireResponse
@@ -16,7 +24,7 @@ from penstock.engine.control import RunControl
 from penstock.engine.group import Group
 from penstock.engine.limits import Admission
 from penstock.engine.pack import Pack
-from penstock.errors import UnusableAnswer
+from penstock.errors import AskAgain, InvalidAnswer, UnusableAnswer
 from penstock.items import Answer, Usage, Work
 from penstock.values import format_duration
 
@@ -41,6 +49,16 @@ class Lost:
     usd: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A read answer that the model should mend: what to ask it next, and what this attempt cost."""
+
+    payload: object
+    response: WireResponse
+    usage: Usage | None
+    usd: float | None = None
+
+
 class Caller:
     """Sends the packs of one job. All methods belong to the engine's loop."""
 
@@ -49,6 +67,7 @@ class Caller:
         self._client = client
         self._group = group
         self._control = control
+        self._timeouts = provider.timeouts.for_answers(streams=work.streams, at_once=work.at_once)
         self._provider = provider
         self._loop = asyncio.get_running_loop()
         self._deadlines: dict[asyncio.Task[None], float] = {}
@@ -69,12 +88,12 @@ class Caller:
 
     async def attempt(
         self, task: asyncio.Task[None], pack: Pack, admission: Admission, reservation: Reservation
-    ) -> Success | Lost:
+    ) -> Success | Lost | Again:
         """Send `pack` in the worker `task` and give back admission and reservation, whatever happens."""
         control = self._control
         control.attempt_began(again=pack.sent > 0)
         pack.sent += 1
-        self._deadlines[task] = self._loop.time() + self._provider.timeouts.total + _SLACK_SECONDS
+        self._deadlines[task] = self._loop.time() + self._timeouts.total + _SLACK_SECONDS
         attempted = None
         try:
             attempted = await self._ask(task, pack)
@@ -87,14 +106,20 @@ class Caller:
                 control.attempt_ended("abandoned", model=self._work.model, estimate=pack.tokens)
                 self._group.gate.leave(admission)
         if isinstance(attempted, Success):
-            return self._answered(attempted, pack, admission)
+            usage = attempted.answer.usage
+            return replace(attempted, usd=self._answered(attempted.response, usage, pack, admission))
+        if isinstance(attempted, Again):
+            usd = self._answered(attempted.response, attempted.usage or Usage(), pack, admission)
+            return replace(attempted, usd=usd)
         return self._lost(attempted, pack, admission)
 
-    async def _ask(self, task: asyncio.Task[None], pack: Pack) -> Success | Lost:
+    async def _ask(self, task: asyncio.Task[None], pack: Pack) -> Success | Lost | Again:
         work = self._work
         payloads = [item.payload for item in pack.items]
         try:
-            response = await self._client.post_json(work.endpoint, work.body(payloads))
+            response = await self._client.post_json(
+                work.endpoint, work.body(payloads), content_type=work.content_type, timeouts=self._timeouts
+            )
         except ApiError as error:
             return Lost(error, error.facts.usage)
         except asyncio.CancelledError:
@@ -102,21 +127,21 @@ class Caller:
                 raise
             self._overdue.discard(task)
             task.uncancel()
-            return Lost(TimedOut(f"no answer in {format_duration(self._provider.timeouts.total)}"), None)
+            return Lost(TimedOut(f"no answer in {format_duration(self._timeouts.total)}"), None)
         try:
             return Success(work.read(response.body, payloads), response)
+        except AskAgain as again:
+            return Again(again.payload, response, usage_in(response.body))
         except UnusableAnswer as error:
             return Lost(_unusable(error, response), usage_in(response.body))
 
-    def _answered(self, success: Success, pack: Pack, admission: Admission) -> Success:
-        usage = success.answer.usage
+    def _answered(self, response: WireResponse, usage: Usage, pack: Pack, admission: Admission) -> float | None:
         counted = usage.prompt_tokens + usage.completion_tokens
-        told = parse_ratelimit(success.response.headers)
+        told = parse_ratelimit(response.headers)
         self._group.succeeded(admission, self._work.endpoint, told, counted or None)
-        usd = self._control.attempt_ended(
-            str(success.response.status), model=self._work.model, estimate=pack.tokens, usage=usage, success=True
+        return self._control.attempt_ended(
+            str(response.status), model=self._work.model, estimate=pack.tokens, usage=usage, success=True
         )
-        return Success(success.answer, success.response, usd)
 
     def _lost(self, lost: Lost, pack: Pack, admission: Admission) -> Lost:
         error, facts = lost.error, lost.error.facts
@@ -141,7 +166,7 @@ def _unusable(error: UnusableAnswer, response: WireResponse) -> UnusableBody:
     elif "begins" not in message:
         message = f"{message}; {first_bytes(response.body)}"
     facts = Facts(response.status, told.code, told.param, told.type, response.headers.get("x-request-id"))
-    return UnusableBody(message, facts)
+    return InvalidBody(message, facts) if isinstance(error, InvalidAnswer) else UnusableBody(message, facts)
 
 
 def _pause_reason(error: RateLimited) -> str:

@@ -11,16 +11,16 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
 from penstock.api.errors import RateLimited
-from penstock.engine.attempt import Caller, Lost, Success
+from penstock.engine.attempt import Again, Caller, Lost, Success
 from penstock.engine.budget import Reservation
 from penstock.engine.control import RunControl
 from penstock.engine.group import Group
 from penstock.engine.judge import Action, Circumstances, judge
-from penstock.engine.pack import Pack, added
+from penstock.engine.pack import Pack
 from penstock.engine.room import Room, Share
 from penstock.errors import RunStopped
 from penstock.items import Delivered, Failed
@@ -196,18 +196,32 @@ class Dispatch:
 
     # -- outcomes
 
-    def _settle(self, pack: Pack, attempted: Success | Lost) -> bool:
+    def _settle(self, pack: Pack, attempted: Success | Lost | Again) -> bool:
         answered = isinstance(attempted, Success)
         if isinstance(attempted, Success):
             pack.attempts += 1
             request_id = attempted.response.headers.get("x-request-id")
-            usd = added(pack.usd, attempted.usd)
-            self.outbox.put(Delivered(pack.items, attempted.answer, pack.attempts, request_id, usd))
+            pack.charge(attempted.answer.usage, attempted.usd)
+            answer = replace(attempted.answer, usage=pack.spent)
+            self.outbox.put(Delivered(pack.items, answer, pack.attempts, request_id, pack.usd))
             self._outstanding -= 1
+        elif isinstance(attempted, Again):
+            self._ask_again(pack, attempted)
         else:
             self._judge(pack, attempted)
         self._end_if_done()
         return answered
+
+    def _ask_again(self, pack: Pack, again: Again) -> None:
+        pack.attempts += 1
+        pack.charge(again.usage, again.usd)
+        if self._stopping:
+            self._outstanding -= 1
+            return
+        answer = again.usage.completion_tokens if again.usage else 0
+        pack.items = [item._replace(payload=again.payload, tokens=item.tokens + answer) for item in pack.items]
+        pack.tokens = sum(item.tokens for item in pack.items)
+        self._ready.appendleft(pack)
 
     def _judge(self, pack: Pack, lost: Lost) -> None:
         error = lost.error

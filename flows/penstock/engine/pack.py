@@ -20,8 +20,8 @@ class Pack:
         sent: requests made with them, those refused by 429 included.
         attempts: requests made with them that count against the retry policy.
         refused_at: when they were refused by 429 first, None if never.
-        spent: tokens of failed attempts.
-        usd: dollars of failed attempts, None when a part of it is unknown.
+        spent: what the attempts so far have counted.
+        usd: dollars of the attempts so far, None when a part of it is unknown.
     """
 
     items: Sequence[Item]
@@ -38,13 +38,16 @@ class Pack:
         return Pack(items, sum(item.tokens for item in items))
 
     def charge(self, usage: Usage | None, usd: float | None) -> None:
-        """Remember what a failed attempt has cost."""
+        """Remember what an attempt has cost."""
         if usage is not None:
             self.spent = Usage(
                 usage.model or self.spent.model,
                 self.spent.prompt_tokens + usage.prompt_tokens,
                 self.spent.completion_tokens + usage.completion_tokens,
                 self.spent.cached_tokens + usage.cached_tokens,
+                self.spent.seconds + usage.seconds,
+                self.spent.characters + usage.characters,
+                self.spent.images + usage.images,
             )
         self.usd = added(self.usd, usd)
 

@@ -112,7 +112,13 @@ class TimeoutSettings(BaseModel):
     model_config = _CONFIG
 
     connect: Duration = Field(default=10.0, gt=0, description="How long connecting may take.", examples=["10s"])
-    read: Duration = Field(default=60.0, gt=0, description="How long the server may be silent.", examples=["60s"])
+    read: Duration = Field(
+        default=60.0,
+        gt=0,
+        description="How long it may be silent, within an answer that it streams or before vectors and verdicts; "
+        "a whole answer of a model that writes may take `total`.",
+        examples=["60s"],
+    )
     total: Duration = Field(default=120.0, gt=0, description="How long a request may take in all.", examples=["120s"])
 
 

@@ -221,6 +221,11 @@ class ApiStep(Step):
         return False
 
     @property
+    def at_once(self) -> bool:
+        """Whether the server has nothing to think about, so that its silence is a fault before the time is up."""
+        return False
+
+    @property
     def saved(self) -> Sequence[SavedFile]:
         """Columns of an answer that become files."""
         return ()

@@ -98,6 +98,11 @@ class Embed(ApiStep):
             answer_bytes=(self.size or _LARGE) * 16 // 3,
         )
 
+    @property
+    def at_once(self) -> bool:
+        """Vectors are made in one pass."""
+        return True
+
     def content(self) -> dict[str, Any]:
         """How texts are packed does not change a vector."""
         return {name: value for name, value in super().content().items() if name != "batch_size"}
