@@ -99,7 +99,7 @@ def _decode(body: bytes | memoryview) -> _Base64Response | _FloatResponse:
             return _floats.decode(body)
     except msgspec.ValidationError as error:
         raise UnusableAnswer(f"not an embeddings response: {error}; it begins {_beginning(body)}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnusableAnswer(f"not JSON: {error}; it begins {_beginning(body)}") from None
 
 
