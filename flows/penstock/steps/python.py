@@ -61,7 +61,7 @@ class Python(TableStep):
     )
     path: FilePath = Field(
         default=".",
-        description="The folder in which modules are looked for, relative to the pipeline file; that file's own if left out.",
+        description="The folder in which modules are looked for, relative to the pipeline file; its own if left out.",
         examples=["../functions"],
     )
     columns: dict[str, TypeWord] = Field(
