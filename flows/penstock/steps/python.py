@@ -78,7 +78,7 @@ class Python(TableStep):
     )
     token: str = Field(
         default="_row",
-        pattern=r"^(?!__)",
+        pattern=r"^_?[^_]",
         min_length=1,
         description="With `rows: fewer` or `any`: the column of numbers that the function must leave with their rows.",
     )
