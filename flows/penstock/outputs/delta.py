@@ -80,16 +80,14 @@ class Delta(Output):
         from penstock.outputs.delta_types import delta_schema
         from penstock.outputs.existing import misfit
         from penstock.outputs.folder import check_place
-        from penstock.outputs.hive import is_allowed
+        from penstock.outputs.hive import check_columns
         from penstock.outputs.stores import check_key_columns
 
         check_place(self.target, "a Delta table")
         table = self._table()
         if schema is not None:
             check_key_columns([*self.keys], schema)
-            for name in self.partition_by:
-                if name not in schema.names or not is_allowed(schema.field(name).type):
-                    raise InputError(f"partition_by: the rows have no column {name!r} whose values can name folders")
+            check_columns(self.partition_by, schema)
             schema = delta_schema(schema)
         if table is None:
             return
