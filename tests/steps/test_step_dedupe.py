@@ -106,6 +106,11 @@ def test_columns_of_all_types_can_be_compared(step_of: Make, values: list[Any]) 
     assert carry_out(step_of("uses: dedupe\nby: [value]"), rows).into == into
 
 
+def test_categories_and_columns_of_nulls_can_be_compared(step_of: Make) -> None:
+    rows = table(kind=["a", "b", "a"], nothing=[None] * 3).with_columns(pl.col("kind").cast(pl.Categorical))
+    assert carry_out(step_of("uses: dedupe\nby: [kind, nothing]"), rows).into == {"k002": "k000"}
+
+
 def test_minus_zero_is_zero(step_of: Make) -> None:
     assert carry_out(step_of("uses: dedupe\nby: [value]"), table(value=[0.0, -0.0])).into == {"k001": "k000"}
 

@@ -234,7 +234,9 @@ class Dedupe(BarrierStep):
         import polars as pl
 
         there = (texts.is_not_null() & (texts.str.len_bytes() > 0)).arg_true()
-        found = sketches(texts.gather(there), self.shingles, self.shingle_size or _SIZES[self.shingles], self.hashes, _SKETCH)
+        found = sketches(
+            texts.gather(there), self.shingles, self.shingle_size or _SIZES[self.shingles], self.hashes, _SKETCH
+        )
         if len(there) == len(texts):
             return found.get_columns()
         none = pl.Series([None], dtype=pl.UInt64).new_from_index(0, len(texts))
