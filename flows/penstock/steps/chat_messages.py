@@ -19,7 +19,7 @@ from penstock.items import Cause, Fault
 from penstock.steps.chat_settings import Message, Part
 from penstock.steps.pictures import ImageFile, UnreadableImage, data_url, find_image
 
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _FILE = "image_file"
 _PER_MESSAGE = 3
 _PER_IMAGE = {"low": 85}
@@ -136,7 +136,7 @@ def spoken_text(messages: Sequence[Mapping[str, Any]]) -> str:
 
 def fixed_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
     """Tokens of what is no text: the frames of messages, and images by the service's guide."""
-    images = [part for message in messages for part in _parts(message) if part.get("type") in {_FILE, "image_url"}]
+    images = [part for message in messages for part in _parts(message) if part.get("type") in (_FILE, "image_url")]
     return _PER_MESSAGE * (len(messages) + 1) + sum(_image_tokens(part) for part in images)
 
 
@@ -158,8 +158,8 @@ def _checked_text(text: str) -> str:
     return text
 
 
-def _on_the_wire(part: dict[str, Any]) -> dict[str, Any]:
-    if part.get("type") != _FILE:
+def _on_the_wire(part: Any) -> Any:
+    if not isinstance(part, dict) or part.get("type") != _FILE:
         return part
     path = Path(part["path"])
     try:

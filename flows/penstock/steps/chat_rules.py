@@ -27,7 +27,7 @@ def problems_of(step: Chat) -> list[Problem]:
 def _asked(step: Chat) -> Iterator[Problem]:
     ways = [name for name in ("prompt", "messages", "messages_column") if getattr(step, name) is not None]
     if not ways:
-        yield (), "a chat step needs `prompt`, `messages` or `messages_column`"
+        yield ("uses",), "a chat step needs `prompt`, `messages` or `messages_column`"
     elif len(ways) > 1:
         yield (ways[1],), f"`{ways[0]}` says already what is asked; leave one of them out"
     if step.system is not None and step.prompt is None:
