@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from penstock.expressions import Template, renderer
 from penstock.items import Answer, Cause, Fault, Packing, Usage
 from penstock.steps.base import ApiStep, Columns
-from penstock.steps.categories import CATEGORIES, OMNI_ONLY, column_names, columns, read_verdicts, schema_of
+from penstock.steps.categories import CATEGORIES, OMNI_ONLY, column_types, columns, read_verdicts, schema_of
 from penstock.steps.pictures import ImageFile, UnreadableImage, data_url, find_image
 from penstock.steps.rendering import rendered, template_fault
 from penstock.values import FilePath, Share
@@ -117,10 +117,10 @@ class Moderate(ApiStep):
 
     def columns_after(self, given: Mapping[str, str | None]) -> Columns:
         """The columns before, and the verdict's."""
-        added = column_names(self.prefix, input_types=self.input_types)
+        added = column_types(self.prefix, input_types=self.input_types)
         if taken := next((name for name in added if name in given), None):
             raise ValueError(f"the column {taken!r} exists already; give the new ones a `prefix`")
-        return {**given, **dict.fromkeys(added), added[0]: "Boolean"}
+        return {**given, **added}
 
     @property
     def packing(self) -> Packing:
