@@ -109,6 +109,10 @@ def test_more_hashes_are_more_exact() -> None:
     assert errors[1] < errors[0] / 1.8
 
 
+def test_the_threshold_is_written_as_a_share(step_of: Make) -> None:
+    assert step_of('uses: dedupe\ntext: "{{ body }}"\nnear: 85%').near == 0.85
+
+
 def test_a_chain_of_likenesses_ends_at_one_row() -> None:
     words = texts_of(1, 60)[0].split()
     fresh = texts_of(1, 60, seed=9)[0].split()
