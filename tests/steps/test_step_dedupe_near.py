@@ -164,6 +164,12 @@ def test_thousands_of_texts_from_one_form_are_merged_without_comparing_each_with
     assert compared < 40 * 4_000
 
 
+@pytest.mark.parametrize(("hashes", "most"), [(64, 64 + 40), (128, 128 + 40), (512, 512 + 40)])
+def test_what_is_held_of_a_row_does_not_grow_with_its_text(hashes: int, most: int) -> None:
+    looked = near(hashes=hashes, by=["id"]).look(table(texts_of(500, 200)).with_columns(__row=1).lazy()).collect()
+    assert looked.estimated_size() / 500 <= most
+
+
 def test_many_rows_of_one_text_are_one_before_anything_is_compared() -> None:
     carried = carry_out(near(), table(["thanks!"] * 5_000))
     assert len(carried.kept) == 1
