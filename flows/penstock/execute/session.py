@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
@@ -85,14 +85,17 @@ def plan_request(request: Request, loaded: Loaded, *, every_row: bool = False) -
 
 def _stands_in(request: Request, loaded: Loaded) -> bool:
     """Whether the sandbox stands in for the provider that the file names."""
-    if request.provider is None or not isinstance(loaded.spec.provider, SandboxSettings):
+    if request.provider is None or not _only_sandbox(loaded.spec):
         return False
     try:
-        own = load(request.file, params=request.params).spec.provider
+        return not _only_sandbox(load(request.file, params=request.params).spec)
     except SpecError:
         # Its own provider cannot even be named here, for want of a variable: it is not the sandbox.
         return True
-    return not isinstance(own, SandboxSettings)
+
+
+def _only_sandbox(spec: Spec) -> bool:
+    return all(isinstance(provider, SandboxSettings) for provider in spec.used_providers.values())
 
 
 class Session:
@@ -272,23 +275,26 @@ class Session:
         )
 
     def _start_sandbox(self, opening: ExitStack) -> dict[str, str]:
-        provider: Any = self.spec.provider
-        if not isinstance(provider, SandboxSettings) or not self.spec.api_steps:
-            return {}
-        from penstock.sandbox.launch import start
-        from penstock.sandbox.settings import DEFAULT_KEY
+        used = self.spec.used_providers
+        urls: dict[str, str] = {}
+        for name, provider in used.items():
+            if not isinstance(provider, SandboxSettings):
+                continue
+            from penstock.sandbox.launch import start
+            from penstock.sandbox.settings import DEFAULT_KEY
 
-        server = opening.enter_context(
-            start(
-                faults=provider.faults,
-                latency=provider.latency,
-                seed=provider.seed or 0,
-                rpm=provider.limits.requests_per_minute,
-                tpm=provider.limits.tokens_per_minute,
+            server = opening.enter_context(
+                start(
+                    faults=provider.faults,
+                    latency=provider.latency,
+                    seed=provider.seed or 0,
+                    rpm=provider.limits.requests_per_minute,
+                    tpm=provider.limits.tokens_per_minute,
+                )
             )
-        )
-        os.environ[SANDBOX_KEY] = DEFAULT_KEY
-        return {"sandbox": server.url}
+            os.environ[SANDBOX_KEY] = DEFAULT_KEY
+            urls[name] = server.url
+        return urls
 
 
 def open_session(request: Request) -> Session:

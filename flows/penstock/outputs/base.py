@@ -23,13 +23,19 @@ class Published:
 class Output(BaseModel, ABC):
     """What all outputs have. Class attributes as in `penstock.steps.Step`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
 
     kind: ClassVar[str]
     summary: ClassVar[str]
     example: ClassVar[str]
 
     uses: str = Field(description="The kind of output.")
+    reads: str | None = Field(
+        default=None,
+        alias="from",
+        description="The id of the step whose rows it takes, or `source`; the last step if left out.",
+        examples=["moderate"],
+    )
 
     @property
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.steps.base import ApiStep, Columns, Step, TableStep
+from penstock.steps.base import SOURCE, ApiStep, BarrierStep, Columns, Step, TableStep, parents
 from penstock.steps.derive import Derive
 from penstock.steps.embed import Embed
 from penstock.steps.filter import Filter
@@ -10,4 +10,7 @@ from penstock.steps.select import Select
 
 KINDS: dict[str, type[Step]] = {kind.kind: kind for kind in (Derive, Embed, Filter, Select)}
 
-__all__ = ["KINDS", "ApiStep", "Columns", "Derive", "Embed", "Filter", "Select", "Step", "TableStep"]
+__all__ = [
+    "KINDS", "SOURCE", "ApiStep", "BarrierStep", "Columns", "Derive", "Embed", "Filter", "Select", "Step", "TableStep",
+    "parents",
+]  # fmt: skip
