@@ -36,6 +36,12 @@ class TokenCounter(Protocol):
     def count_many(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text."""
 
+    def head(self, text: str, tokens: int) -> int:
+        """How many whole characters the first `tokens` tokens of the text hold."""
+
+    def tail(self, text: str, tokens: int) -> int:
+        """How many whole characters the last `tokens` tokens of the text hold."""
+
 
 class VocabularyCounter:
     """Exact counts by a vocabulary that comes with splintr."""
@@ -49,6 +55,7 @@ class VocabularyCounter:
         tokenizer: Any = Tokenizer.from_pretrained(name)
         self._ordinary: Callable[[str], list[int]] = tokenizer.encode_ordinary
         self._flat: Callable[[str], bytes] = tokenizer.encode_flat
+        self._bytes: Callable[[list[int]], bytes] = tokenizer.decode_bytes
 
     def count(self, text: str) -> int:
         """See `TokenCounter.count`."""
@@ -63,6 +70,14 @@ class VocabularyCounter:
     def count_many(self, texts: Sequence[str]) -> list[int]:
         """See `TokenCounter.count_many`."""
         return [self.count(text) for text in texts]
+
+    def head(self, text: str, tokens: int) -> int:
+        """See `TokenCounter.head`."""
+        return _whole_characters(self._bytes(self._ordinary(text)[:tokens]))
+
+    def tail(self, text: str, tokens: int) -> int:
+        """See `TokenCounter.tail`."""
+        return _whole_characters(self._bytes(self._ordinary(text)[-tokens:])) if tokens else 0
 
 
 class EstimatedCounter:
@@ -80,6 +95,14 @@ class EstimatedCounter:
         """See `TokenCounter.count_many`."""
         return [self.count(text) for text in texts]
 
+    def head(self, text: str, tokens: int) -> int:
+        """See `TokenCounter.head`."""
+        return _whole_characters(text.encode()[: tokens * _BYTES_PER_TOKEN])
+
+    def tail(self, text: str, tokens: int) -> int:
+        """See `TokenCounter.tail`."""
+        return _whole_characters(text.encode()[-tokens * _BYTES_PER_TOKEN :]) if tokens else 0
+
 
 def vocabulary(model: str) -> str | None:
     """``o200k_base`` or ``cl100k_base`` for a model of that family, fine-tuned or not; None for others."""
@@ -92,9 +115,15 @@ def vocabulary(model: str) -> str | None:
 def counter(model: str) -> TokenCounter:
     """The counter for `model`; made once per vocabulary and process (some 30 ms)."""
     name = vocabulary(model)
-    return EstimatedCounter() if name is None else _vocabulary_counter(name)
+    return EstimatedCounter() if name is None else vocabulary_counter(name)
 
 
 @lru_cache(maxsize=4)
-def _vocabulary_counter(name: str) -> VocabularyCounter:
+def vocabulary_counter(name: str) -> VocabularyCounter:
+    """The counter of the vocabulary ``o200k_base`` or ``cl100k_base``."""
     return VocabularyCounter(name)
+
+
+def _whole_characters(piece: bytes) -> int:
+    # A token may end inside a character; its first or last bytes alone are none.
+    return len(piece.decode("utf-8", "ignore"))

@@ -93,7 +93,12 @@ class ApiPart:
         try:
             seed_journal(journal, self.files.part, asking, self.step, usage_name)
             carried = carried_errors(
-                self.files.errors, asking, journal.answered, self.retry_causes, rows.frame, self.keys
+                self.files.errors,
+                asking,
+                rows.frame,
+                answered=journal.answered,
+                retry_causes=self.retry_causes,
+                keys=self.keys,
             )
             failures = self._ask(asking, journal, carried)
             rows.errors += [*asking.asked.errors, *carried]

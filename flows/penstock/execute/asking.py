@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.execute.table_steps import isolating
 from penstock.items import Cause, Delivered, Failed, Fault, Item, usage_type
-from penstock.steps import ApiStep, Derive
+from penstock.steps import ApiStep
 from penstock.steps.base import ROW
+from penstock.steps.derive import Derive
 from penstock.tables.failures import RowError
 from penstock.tables.journal import DIGEST, DIGEST_BYTES, Journal
 
@@ -143,9 +144,7 @@ def _refuse_long(  # noqa: PLR0917  # what names a row and its place
         asked.errors.append(_error(row, name, keys, fault, payloads[digest]))
 
 
-def _error(
-    row: Mapping[str, Any], name: str, keys: Sequence[str], fault: Fault, text: str | None = None
-) -> RowError:
+def _error(row: Mapping[str, Any], name: str, keys: Sequence[str], fault: Fault, text: str | None = None) -> RowError:
     named = {key: row.get(key) for key in keys}
     return RowError(number=row[ROW], step=name, cause=fault.cause, message=fault.message, keys=named, text=text)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +42,8 @@ def seed_journal(journal: Journal, part: Path, asking: Questions, step: ApiStep,
             frame = pl.from_arrow(table.drop_columns([name for name in added if name in table.column_names]))
             assert isinstance(frame, pl.DataFrame)  # noqa: S101  # a table is one
             rows = asked_by(frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW)), step.name, step, [])
-            found = {digests[0]: row for row, digests in rows.rows.items() if len(digests) == 1}
+            # Of rows that ask the same, the first has the cost.
+            found = {digest: row for digest, row in rows.owners.items() if len(rows.rows[row]) == 1}
             here = [digest for digest in found if digest in wanted]
             if here:
                 wanted.difference_update(here)
@@ -61,9 +62,14 @@ def _as_answers(rows: pa.Table, digests: list[bytes], step: ApiStep, usage_name:
 
 
 def carried_errors(
-    errors: Path, asking: Questions, answered: frozenset[bytes], retry_causes: Sequence[str] | None,
-    frame: pl.DataFrame, keys: Sequence[str],
-) -> list[RowError]:  # fmt: skip
+    errors: Path,
+    asking: Questions,
+    frame: pl.DataFrame,
+    *,
+    answered: Set[bytes],
+    retry_causes: Sequence[str] | None,
+    keys: Sequence[str],
+) -> list[RowError]:
     """The errors of before whose cause is not to be tried again, of all rows that ask the same; none when all are."""
     import polars as pl
 

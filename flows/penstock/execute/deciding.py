@@ -89,7 +89,7 @@ def decision_on(segment: Segment, partition: Partition, state: State, rows: Rows
 
 
 def merged_rows(plan: Plan, state: State) -> pl.DataFrame | None:
-    """The rows that steps merged into others: their keys, the step, the row that stands for them, how alike they are."""
+    """The rows that were merged into others: the step, their keys, the key of the other row, how alike they are."""
     import polars as pl
 
     tables = [

@@ -13,8 +13,8 @@ from penstock.engine.control import RunControl, control_of
 from penstock.errors import InputError, RunStopped, SourceChanged
 from penstock.execute import part_writer
 from penstock.execute.api_part import ApiPart
-from penstock.execute.disk import storage_errors
 from penstock.execute.deciding import decide, decision_on, new_mark
+from penstock.execute.disk import storage_errors
 from penstock.execute.rows import Rows, part_rows, source_rows
 from penstock.execute.setup import control_for, keys_of, provider_for
 from penstock.execute.table_steps import Tally, run_table_steps
@@ -90,7 +90,7 @@ class SegmentRun:
         named = keys_of(self.spec, self.plan, segment)
         steps = [self.spec.steps[place] for place in segment.steps]
         before = [key for key in named if key in rows.frame.columns]
-        tally = run_table_steps(rows, steps, before, lambda: decision_on(segment, partition, state, rows))
+        tally = run_table_steps(rows, steps, before, self.index, lambda: decision_on(segment, partition, state, rows))
         keys = [key for key in named if key in rows.frame.columns]
         key_types = {key: rows.frame.schema[key] for key in keys}
         last = steps[-1] if steps else None

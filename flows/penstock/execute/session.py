@@ -20,11 +20,11 @@ from penstock.engine.prices import table_version
 from penstock.errors import InputError, Interrupted, RunStopped, SpecError
 from penstock.execute.disk import storage_errors
 from penstock.execute.publish import Published, publish
-from penstock.execute.setup import control_for, keys_of
+from penstock.execute.setup import control_for
 from penstock.plan.make import make_plan
 from penstock.plan.model import Plan, read_plan
 from penstock.runs.history import mark_crashed, untold_crashes
-from penstock.runs.record import ERRORS, PLAN, RunRecord, RunStatus, RunUsage, new_run_id
+from penstock.runs.record import ERRORS, PLAN, RunRecord, RunStatus, RunUsage, new_run_id, read_record
 from penstock.secrets import MASK, redact
 from penstock.spec import Loaded, Spec, load
 from penstock.spec.provider import SANDBOX_KEY, SandboxSettings
@@ -183,7 +183,12 @@ class Session:
             self.control.check()
             with storage_errors():
                 done: Published = publish(
-                    self.plan, self.spec, self.state, self.folder, nothing_answered=self._nothing_answered()
+                    self.plan,
+                    self.spec,
+                    self.state,
+                    self.folder,
+                    batch=self.record.batch,
+                    nothing_answered=self._nothing_answered(),
                 )
         except RunStopped as stop:
             self.control.request_stop(stop)
@@ -194,12 +199,9 @@ class Session:
         self.record.account = done.account
         self.record.outputs = done.outputs
         self.record.errors_path = str(done.errors) if done.errors else None
+        self.record.merged_path = str(done.merged) if done.merged else None
         self.record.carried_rows = done.carried_rows
-        keys = ", ".join(keys_of(self.spec))
-        if done.repeated_keys is None:
-            self.record.notes.append(f"whether a key ({keys}) stands twice was not looked at, for the number of rows")
-        elif done.repeated_keys:
-            self.record.notes.append(f"{done.repeated_keys:,} rows have a key ({keys}) that another row has too")
+        self.record.notes += done.notes
         failed = done.account.failed
         self._close(RunStatus.COMPLETED_WITH_ERRORS if failed else RunStatus.COMPLETED)
         return self.record
@@ -267,12 +269,20 @@ class Session:
             sha256=self.loaded.sha256,
             started_at=datetime.now(UTC),
             resumes=self.request.resumes,
+            batch=self._batch(),
             params=dict(self.request.params),
             provider=self.request.provider,
             limit=self.request.limit,
             rehearsal=self.plan.rehearsal,
             versions={"penstock": __version__, "python": platform.python_version(), "prices": table_version()},
         )
+
+    def _batch(self) -> str:
+        """What names these rows when they are added to others: the first of the runs that this one goes on with."""
+        before = self.request.resumes or self.request.retries
+        if before is None:
+            return self.run_id
+        return read_record(self.state.run_folder(before)).batch or before
 
     def _start_sandbox(self, opening: ExitStack) -> dict[str, str]:
         used = self.spec.used_providers

@@ -10,8 +10,8 @@ from penstock.errors import AccountError, ExpressionError
 from penstock.execute.rows import Rows
 from penstock.items import Cause
 from penstock.steps import BarrierStep, Step, TableStep
-from penstock.steps.base import ROW
-from penstock.steps.decisions import carried_out
+from penstock.steps.base import KEY, ROW
+from penstock.steps.decisions import carried_out, key_text
 from penstock.tables.failures import RowError
 
 if TYPE_CHECKING:
@@ -35,11 +35,12 @@ class Tally:
 
 
 def run_table_steps(
-    rows: Rows, steps: Sequence[Step], keys: Sequence[str], decision: Callable[[], pl.DataFrame]
+    rows: Rows, steps: Sequence[Step], keys: Sequence[str], partition: int, decision: Callable[[], pl.DataFrame]
 ) -> Tally:
     """Take the rows through the steps. Rows that fail become errors.
 
     Args:
+        keys: the columns that name a row.
         decision: on these rows, where the first step is one that looks at all of them.
 
     Raises:
@@ -48,6 +49,8 @@ def run_table_steps(
     """
     tally = Tally()
     group: list[TableStep] = []
+    if any(isinstance(step, TableStep) and step.needs_key for step in steps):
+        rows.frame = rows.frame.with_columns(key_text(keys, partition).alias(KEY))
     for step in steps:
         if isinstance(step, BarrierStep):
             done = carried_out(rows.frame, decision(), step)
@@ -61,6 +64,7 @@ def run_table_steps(
             else:
                 group.append(step)
     _run(rows, group, keys, tally)
+    rows.frame = rows.frame.drop(KEY, strict=False)
     return tally
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from penstock.outputs.base import Output, Published
+from penstock.outputs.base import Origin, Output, Published
+from penstock.outputs.csv import Csv
+from penstock.outputs.jsonl import JsonLines
 from penstock.outputs.parquet import Parquet
 
-KINDS: dict[str, type[Output]] = {kind.kind: kind for kind in (Parquet,)}
+KINDS: dict[str, type[Output]] = {kind.kind: kind for kind in (Parquet, JsonLines, Csv)}
 
-__all__ = ["KINDS", "Output", "Parquet", "Published"]
+__all__ = ["KINDS", "Csv", "JsonLines", "Origin", "Output", "Parquet", "Published"]

@@ -17,7 +17,7 @@ from penstock.plan.model import Segment
 from penstock.sources import ENDINGS, Slice, SourceSettings, file_state
 from penstock.steps import ApiStep, Step
 
-_VERSION = 1
+_VERSION = 2
 
 
 def fingerprint(*contents: Any) -> str:

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from penstock.errors import InputError
-from penstock.outputs.folder import check_folder
 from penstock.plan.estimate import estimate
 from penstock.plan.fingerprints import fingerprint, segment_content, slices_content
 from penstock.plan.model import Partition, Plan, Segment, StepEstimate, encode_schema
 from penstock.plan.partitions import group_slices, limit_slices, partition_rows
 from penstock.plan.reuse import plan_tasks
 from penstock.plan.segments import cut_segments, segment_of
-from penstock.plan.types import check_types
+from penstock.plan.types import check_types, output_schema
 from penstock.sources import Slice, file_state, open_source
 from penstock.spec import Loaded, Spec, dump
 from penstock.steps import ApiStep
@@ -49,7 +48,7 @@ def make_plan(
     source = open_source(spec.source)
     schema = source.schema()
     _check_names(schema)
-    check_types(loaded, schema)
+    frames = check_types(loaded, schema)
     rows = partition_rows(spec.steps, spec.source.partition_rows)
     slices = limit_slices(source.slices(min(rows, limit) if limit else rows), limit)
     segments = cut_segments(spec.steps, [output.reads for output in spec.outputs])
@@ -59,9 +58,9 @@ def make_plan(
     estimates = estimate(spec, source, schema, [one for one in partitions if one.index in to_do], every_row=every_row)
     check_budget(spec, estimates)
     suffix = _suffix(limit, rehearsal=rehearsal)
-    targets = tuple(str(beside(output.target, suffix)) for output in spec.outputs)
-    for target in targets:
-        check_folder(Path(target))
+    targets = tuple(str(output.beside(suffix).target) for output in spec.outputs)
+    for output in spec.outputs:
+        output.beside(suffix).check(output_schema(spec.steps, frames, output.reads))
     return Plan(
         pipeline=spec.name,
         file=str(loaded.file.absolute()),
@@ -101,7 +100,7 @@ def check_budget(spec: Spec, estimates: Sequence[StepEstimate]) -> None:
     """
     if spec.budget is None or spec.budget.usd is None:
         return
-    unknown = sorted({one.model for one in estimates if one.usd is None})
+    unknown = sorted({one.model for one in estimates if not one.priced})
     if unknown:
         raise InputError(
             f"budget.usd cannot be kept: the price of {', '.join(unknown)} is unknown. "

@@ -64,7 +64,12 @@ class PlannedTask(msgspec.Struct, frozen=True):
 
 
 class StepEstimate(msgspec.Struct, frozen=True):
-    """What one API step will send. None is unknown; dollars are those of the list price."""
+    """What one API step will send. None is unknown; dollars are those of the list price.
+
+    Attributes:
+        priced: whether the model's price is known; dollars may be unknown all the same, since nobody knows how long the
+            answers will be.
+    """
 
     step: str
     model: str
@@ -76,6 +81,7 @@ class StepEstimate(msgspec.Struct, frozen=True):
     usd_batch: float | None
     minutes: float | None
     note: str = ""
+    priced: bool = True
 
 
 class Reuse(msgspec.Struct, frozen=True):

@@ -71,7 +71,7 @@ class _Looking:
         after = [key for key in inputs if key not in self._made]
         files = self.state.part_files(segment.id, self.partitions[max(index, 0)].fingerprints[segment.id])
         counts = None if after else finished_counts(files, self.retry_causes)
-        if counts is not None and counts["of"] == [self._made[key] for key in inputs]:
+        if counts is not None and counts.get("of") == [self._made[key] for key in inputs]:
             self._made[segment.id, index] = counts["made"]
             tally.finished += 1
             tally.answered += counts["rows"]

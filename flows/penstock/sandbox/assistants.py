@@ -6,15 +6,12 @@ The service ended the Assistants API on 2026-08-26; the sandbox keeps these call
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
-from penstock.sandbox import checks, errors
+from penstock.sandbox import errors, fields
 from penstock.sandbox.archive import Collection
 from penstock.sandbox.chat_models import CHAT_MODELS
-from penstock.sandbox.contract import Answer, Call, Operation, Resource, Work
+from penstock.sandbox.contract import Answer, Call, Operation, Resource, Work, json_answer, json_work
 from penstock.sandbox.errors import ApiError
 from penstock.sandbox.pages import page
 
@@ -24,6 +21,7 @@ LONGEST_INSTRUCTIONS = 256_000
 MOST_TOOLS = 128
 _MOST_FILES = 20
 _BETA = "assistants=v2"
+_HEADERS = {"openai-beta": _BETA}
 _TOOLS = ("code_interpreter", "file_search", "function")
 _FORMATS = ("text", "json_object", "json_schema")
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -51,19 +49,19 @@ def _kept(call: Call) -> Collection:
 def _create(call: Call) -> Work:
     _need_beta(call)
     body = call.json()
-    checks.known_only(body, _FIELDS)
+    fields.refuse_unknown(body, _FIELDS)
     _known_model(call, body)
-    fields = _settings(body)
+    chosen = _settings(body)
 
     async def answer() -> Answer:
         assistant = {
             "id": f"asst_{secrets.token_urlsafe(18).replace('-', 'a').replace('_', 'b')}",
             "object": "assistant",
             "created_at": int(call.sandbox.agenda.now()),
-            **fields,
+            **chosen,
         }
         _kept(call).put(str(assistant["id"]), assistant)
-        return _json(assistant)
+        return json_answer(assistant, _HEADERS)
 
     return Work(answer)
 
@@ -71,26 +69,26 @@ def _create(call: Call) -> Work:
 def _list(call: Call) -> Work:
     _need_beta(call)
     shown = page(list(_kept(call)), call.query)
-    return Work(_reply(shown))
+    return json_work(shown, _HEADERS)
 
 
 def _retrieve(call: Call) -> Work:
     _need_beta(call)
-    return Work(_reply(_find(call)))
+    return json_work(_find(call), _HEADERS)
 
 
 def _change(call: Call) -> Work:
     _need_beta(call)
     found = _find(call)
     body = call.json()
-    checks.known_only(body, _FIELDS)
+    fields.refuse_unknown(body, _FIELDS)
     if "model" in body:
         _known_model(call, body)
-    fields = _settings({**{name: found[name] for name in _FIELDS if name in found}, **body})
+    chosen = _settings({**{name: found[name] for name in _FIELDS if name in found}, **body})
 
     async def answer() -> Answer:
-        _kept(call).put(found["id"], found | fields)
-        return _json(found | fields)
+        _kept(call).put(found["id"], found | chosen)
+        return json_answer(found | chosen, _HEADERS)
 
     return Work(answer)
 
@@ -101,7 +99,7 @@ def _delete(call: Call) -> Work:
 
     async def answer() -> Answer:
         _kept(call).remove(found["id"])
-        return _json({"id": found["id"], "object": "assistant.deleted", "deleted": True})
+        return json_answer({"id": found["id"], "object": "assistant.deleted", "deleted": True}, _HEADERS)
 
     return Work(answer)
 
@@ -135,7 +133,7 @@ def _find(call: Call) -> dict[str, Any]:
 
 
 def _known_model(call: Call, body: dict[str, Any]) -> None:
-    model = checks.required_text(body, "model")
+    model = fields.require_text(body, "model")
     if model not in call.sandbox.cards:
         raise ApiError(400, f"The requested model '{model}' does not exist.", param="model", code="model_not_found")
     base = model.split(":")[1] if model.startswith("ft:") else model
@@ -150,77 +148,60 @@ def _known_model(call: Call, body: dict[str, Any]) -> None:
 
 def _settings(body: dict[str, Any]) -> dict[str, Any]:
     """All fields of an assistant that a request decides, with their defaults."""
-    fields = {
-        "name": checks.text(body, "name", most=LONGEST_NAME),
-        "description": checks.text(body, "description", most=LONGEST_DESCRIPTION),
+    chosen = {
+        "name": fields.read_text(body, "name", most=LONGEST_NAME),
+        "description": fields.read_text(body, "description", most=LONGEST_DESCRIPTION),
         "model": body["model"],
-        "instructions": checks.text(body, "instructions", most=LONGEST_INSTRUCTIONS),
+        "instructions": fields.read_text(body, "instructions", most=LONGEST_INSTRUCTIONS),
         "tools": _tools(body),
         "tool_resources": _tool_resources(body),
-        "metadata": checks.metadata(body),
-        "top_p": checks.number(body, "top_p", least=0, most=1, default=1.0),
-        "temperature": checks.number(body, "temperature", least=0, most=2, default=1.0),
+        "metadata": fields.read_metadata(body),
+        "top_p": fields.otherwise(fields.read_number(body, "top_p", 0, 1), 1.0),
+        "temperature": fields.otherwise(fields.read_number(body, "temperature", 0, 2), 1.0),
         "response_format": _response_format(body),
     }
-    if body.get("reasoning_effort") is not None:
-        fields["reasoning_effort"] = checks.choice(body, "reasoning_effort", _EFFORTS, "medium")
-    return fields
+    if effort := fields.read_choice(body, "reasoning_effort", _EFFORTS):
+        chosen["reasoning_effort"] = effort
+    return chosen
 
 
 def _tools(body: dict[str, Any]) -> list[dict[str, Any]]:
-    tools = checks.array(body, "tools", most=MOST_TOOLS)
+    tools = fields.read_objects(body, "tools", most=MOST_TOOLS)
     for index, tool in enumerate(tools):
-        path = f"tools[{index}]"
-        if not isinstance(tool, dict):
-            raise errors.wrong_type(path, "an object", tool)
-        kind = checks.required_text(tool, "type", path=f"{path}.type")
-        if kind not in _TOOLS:
-            raise checks.unsupported_value(f"{path}.type", kind, _TOOLS)
-        if kind == "function":
-            _function(tool, path)
+        if fields.require_choice(tool, "type", _TOOLS, f"tools[{index}].") == "function":
+            _function(tool, f"tools[{index}].")
     return tools
 
 
-def _function(tool: dict[str, Any], path: str) -> None:
-    path = f"{path}.function"
-    if "function" not in tool:
-        raise errors.missing_parameter(path)
-    function = tool["function"]
+def _function(tool: dict[str, Any], at: str) -> None:
+    function = fields.required(tool, "function", at)
+    at = f"{at}function."
     if not isinstance(function, dict):
-        raise errors.wrong_type(path, "an object", function)
-    name = checks.required_text(function, "name", most=_LONGEST_FUNCTION, path=f"{path}.name")
+        raise errors.wrong_type(at.removesuffix("."), "an object", function)
+    name = fields.require_text(function, "name", at, most=_LONGEST_FUNCTION)
     if not _NAME_MARKS.issuperset(name):
         raise ApiError(
             400,
-            f"Invalid '{path}.name': string does not match pattern. Expected a string that matches the pattern "
+            f"Invalid '{at}name': string does not match pattern. Expected a string that matches the pattern "
             "'^[a-zA-Z0-9_-]+$'.",
-            param=f"{path}.name",
+            param=f"{at}name",
             code="invalid_value",
         )
-    checks.text(function, "description", path=f"{path}.description")
-    parameters = function.get("parameters")
-    if parameters is not None and not isinstance(parameters, dict):
-        raise errors.wrong_type(f"{path}.parameters", "an object", parameters)
+    fields.read_text(function, "description", at)
+    fields.read_object(function, "parameters", at)
 
 
 def _tool_resources(body: dict[str, Any]) -> dict[str, Any]:
-    resources = body.get("tool_resources")
+    resources = fields.read_object(body, "tool_resources")
     if resources is None:
         return {}
-    if not isinstance(resources, dict):
-        raise errors.wrong_type("tool_resources", "an object", resources)
-    checks.known_only(resources, ("code_interpreter", "file_search"), "tool_resources")
+    fields.refuse_unknown(resources, ("code_interpreter", "file_search"), "tool_resources")
     for name, field, most in (("code_interpreter", "file_ids", _MOST_FILES), ("file_search", "vector_store_ids", 1)):
-        path = f"tool_resources.{name}"
-        resource = resources.get(name)
-        if resource is None:
-            continue
-        if not isinstance(resource, dict):
-            raise errors.wrong_type(path, "an object", resource)
-        ids = checks.array({f"{path}.{field}": resource.get(field)}, f"{path}.{field}", most=most)
-        for index, value in enumerate(ids):
+        resource = fields.read_object(resources, name, "tool_resources.")
+        ids = fields.read_array(resource or {}, field, f"tool_resources.{name}.", least=0, most=most)
+        for index, value in enumerate(ids or []):
             if not isinstance(value, str):
-                raise errors.wrong_type(f"{path}.{field}[{index}]", "a string", value)
+                raise errors.wrong_type(f"tool_resources.{name}.{field}[{index}]", "a string", value)
     return resources
 
 
@@ -230,26 +211,12 @@ def _response_format(body: dict[str, Any]) -> Any:
         return "auto"
     if not isinstance(value, dict):
         raise errors.wrong_type("response_format", "'auto' or an object", value)
-    kind = checks.required_text(value, "type", path="response_format.type")
-    if kind not in _FORMATS:
-        raise checks.unsupported_value("response_format.type", kind, _FORMATS)
-    if kind == "json_schema":
+    if fields.require_choice(value, "type", _FORMATS, "response_format.") == "json_schema":
         schema = value.get("json_schema")
         if not isinstance(schema, dict):
             raise errors.missing_parameter("response_format.json_schema")
-        checks.required_text(schema, "name", most=_LONGEST_FUNCTION, path="response_format.json_schema.name")
+        fields.require_text(schema, "name", "response_format.json_schema.", most=_LONGEST_FUNCTION)
     return value
-
-
-def _json(value: object) -> Answer:
-    return Answer(msgspec.json.encode(value), headers={"openai-beta": _BETA})
-
-
-def _reply(value: object) -> Callable[[], Awaitable[Answer]]:
-    async def answer() -> Answer:
-        return _json(value)
-
-    return answer
 
 
 _ONE = "/v1/assistants/{assistant}"

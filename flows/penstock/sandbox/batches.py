@@ -5,10 +5,8 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-import msgspec
-
-from penstock.sandbox import batch_life, checks, errors
-from penstock.sandbox.contract import Answer, Call, Operation, Resource, Work
+from penstock.sandbox import batch_life, fields
+from penstock.sandbox.contract import Answer, Call, Operation, Resource, Work, json_answer, json_work
 from penstock.sandbox.errors import ApiError
 from penstock.sandbox.files import lifetime, records
 from penstock.sandbox.pages import page
@@ -30,33 +28,25 @@ _TIMES = (
 
 def _create(call: Call) -> Work:
     body = call.json()
-    checks.known_only(body, _ARGUMENTS)
-    file_id = checks.required_text(body, "input_file_id")
-    endpoint = checks.required_text(body, "endpoint")
-    if endpoint not in ENDPOINTS:
-        raise checks.unsupported_value("endpoint", endpoint, ENDPOINTS)
-    window = checks.required_text(body, "completion_window")
-    if window != WINDOW:
-        raise checks.unsupported_value("completion_window", window, [WINDOW])
-    metadata = checks.metadata(body)
+    fields.refuse_unknown(body, _ARGUMENTS)
+    file_id = fields.require_text(body, "input_file_id")
+    endpoint = fields.require_choice(body, "endpoint", ENDPOINTS)
+    fields.require_choice(body, "completion_window", [WINDOW])
+    metadata = fields.read_metadata(body)
     output_life = _output_life(body)
     _check_file(call, file_id)
 
     async def answer() -> Answer:
         batch = _batch(call, file_id, endpoint, metadata)
         batch_life.begin(call.sandbox, batch, output_life)
-        return _json(batch)
+        return json_answer(batch)
 
     return Work(answer)
 
 
 def _output_life(body: dict[str, Any]) -> int | None:
-    given = body.get("output_expires_after")
-    if given is None:
-        return None
-    if not isinstance(given, dict):
-        raise errors.wrong_type("output_expires_after", "an object", given)
-    return lifetime(given, "output_expires_after")
+    given = fields.read_object(body, "output_expires_after")
+    return None if given is None else lifetime(given, "output_expires_after")
 
 
 def _check_file(call: Call, file_id: str) -> None:
@@ -102,11 +92,11 @@ def _batch(call: Call, file_id: str, endpoint: str, metadata: dict[str, str]) ->
 
 
 def _list(call: Call) -> Work:
-    return _reply(page(list(batch_life.batches(call.sandbox)), call.query))
+    return json_work(page(list(batch_life.batches(call.sandbox)), call.query))
 
 
 def _retrieve(call: Call) -> Work:
-    return _reply(_find(call))
+    return json_work(_find(call))
 
 
 def _cancel(call: Call) -> Work:
@@ -116,7 +106,7 @@ def _cancel(call: Call) -> Work:
 
     async def answer() -> Answer:
         batch_life.cancel(call.sandbox, batch)
-        return _json(batch)
+        return json_answer(batch)
 
     return Work(answer)
 
@@ -127,17 +117,6 @@ def _find(call: Call) -> dict[str, Any]:
     if batch is None:
         raise ApiError(404, f"No batch found with id '{batch_id}'.")
     return batch
-
-
-def _json(value: object) -> Answer:
-    return Answer(msgspec.json.encode(value))
-
-
-def _reply(value: object) -> Work:
-    async def answer() -> Answer:
-        return _json(value)
-
-    return Work(answer)
 
 
 RESOURCE = Resource(

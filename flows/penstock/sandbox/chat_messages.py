@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from penstock.sandbox import checks, errors
+from penstock.sandbox import errors
 from penstock.sandbox.chat_models import ChatModel
 from penstock.sandbox.errors import ApiError
 from penstock.sandbox.fields import (
     empty_array,
+    quoted,
     read_array,
     read_choice,
     read_object,
@@ -102,7 +103,7 @@ def _read(item: Any, at: str, model: ChatModel) -> Message:
     required(item, "role", f"{at}.")
     role = read_choice(item, "role", ROLES, f"{at}.")
     if role is None:
-        raise errors.wrong_type(f"{at}.role", f"one of {checks.quoted(ROLES, 'or')}", None)
+        raise errors.wrong_type(f"{at}.role", f"one of {quoted(ROLES, 'or')}", None)
     refuse_unknown(item, _FIELDS.get(role, {"role", "content", "name"}), f"{at}.")
     name = read_text(item, "name", f"{at}.", most=64) or ""
     calls = _calls(item, at) if role == "assistant" else ()

@@ -7,7 +7,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
-from penstock.sandbox import checks, errors
+from penstock.sandbox import errors
 from penstock.sandbox.chat_messages import Message, count_messages, read_messages
 from penstock.sandbox.chat_models import ChatModel, find_chat_model
 from penstock.sandbox.chat_tools import ToolUse, count_declaration, read_tools
@@ -18,10 +18,12 @@ from penstock.sandbox.fields import (
     read_choice,
     read_flag,
     read_integer,
+    read_metadata,
     read_number,
     read_object,
     read_text,
     refuse_unknown,
+    refuse_unknown_arguments,
     required,
 )
 from penstock.sandbox.json_schemas import BadSchema, check_schema
@@ -89,7 +91,7 @@ def read_request(body: dict[str, Any], known: Container[str]) -> ChatRequest:
     Raises:
         ApiError: something is wrong with it.
     """
-    refuse_unknown(body, FIELDS)
+    refuse_unknown_arguments(body, FIELDS)
     name = read_text(body, "model")
     if not name:
         raise ApiError(400, "you must provide a model parameter")
@@ -118,7 +120,7 @@ def read_request(body: dict[str, Any], known: Container[str]) -> ChatRequest:
         stream=stream,
         with_usage=_with_usage(body, stream=stream),
         tier=read_choice(body, "service_tier", TIERS) or "",
-        metadata=None if body.get("metadata") is None else checks.metadata(body),
+        metadata=None if body.get("metadata") is None else read_metadata(body),
         prompt_tokens=prompt,
     )
 

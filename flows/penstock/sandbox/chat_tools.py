@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from penstock.sandbox import checks, errors
+from penstock.sandbox import errors
 from penstock.sandbox.errors import ApiError
-from penstock.sandbox.fields import read_array, read_choice, read_flag, read_object, read_text, required
+from penstock.sandbox.fields import quoted, read_array, read_choice, read_flag, read_object, read_text, required
 from penstock.sandbox.json_schemas import BadSchema, check_schema
 from penstock.sandbox.models.tools import Tool
 from penstock.sandbox.tokens import count_tokens
@@ -139,7 +139,7 @@ def _choice(value: Any, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, ...], str]
     if isinstance(value, str):
         return tools, read_choice({"tool_choice": value}, "tool_choice", CHOICES) or "auto"
     if not isinstance(value, dict):
-        raise errors.wrong_type("tool_choice", f"one of {checks.quoted(CHOICES, 'or')} or an object", value)
+        raise errors.wrong_type("tool_choice", f"one of {quoted(CHOICES, 'or')} or an object", value)
     required(value, "type", "tool_choice.")
     kind = read_choice(value, "type", ("function", "custom", "allowed_tools"), "tool_choice.") or "function"
     required(value, kind, "tool_choice.")

@@ -65,6 +65,20 @@ class Work:
     key: tuple[object, ...] = ()
 
 
+def json_answer(value: object, headers: Mapping[str, str] | None = None) -> Answer:
+    """An answer in JSON."""
+    return Answer(msgspec.json.encode(value), headers=headers or {})
+
+
+def json_work(value: object, headers: Mapping[str, str] | None = None) -> Work:
+    """Work that is already done: its answer is `value` in JSON, as it is when its turn comes."""
+
+    async def answer() -> Answer:
+        return json_answer(value, headers)
+
+    return Work(answer)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request that reached an operation, with its body read.

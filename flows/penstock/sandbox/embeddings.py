@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import sys
 from array import array
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.sandbox import errors
+from penstock.sandbox import errors, fields
 from penstock.sandbox.contract import Answer, Call, ModelCard, Operation, Resource, Work
 from penstock.sandbox.errors import ApiError
 from penstock.sandbox.models.embeddings import lexical_model
@@ -51,8 +52,7 @@ class _Request:
 
 def _prepare(call: Call) -> Work:
     body = call.json()
-    if unknown := sorted(body.keys() - _ARGUMENTS):
-        raise errors.unknown_arguments(unknown)
+    fields.refuse_unknown_arguments(body, _ARGUMENTS)
     model = _model(call, body)
     size = _size(call, model)
     dimensions = _dimensions(body, model, size)
@@ -94,13 +94,7 @@ def _dimensions(body: dict[str, Any], model: str, size: int) -> int:
         raise errors.wrong_type("dimensions", "an integer", value)
     if model == _ADA:
         raise ApiError(400, "This model does not support specifying dimensions.")
-    if value < 1:
-        raise ApiError(
-            400,
-            f"Invalid 'dimensions': integer below minimum value. Expected a value >= 1, but got {value} instead.",
-            param="dimensions",
-            code="integer_below_min_value",
-        )
+    fields.within("dimensions", value, 1, math.inf, "integer")
     if value > size:
         raise ApiError(400, f"Invalid value for 'dimensions' = {value}. Must be less than or equal to {size}.")
     return value
@@ -111,12 +105,7 @@ def _encoding(body: dict[str, Any]) -> bool:
     if not isinstance(value, str):
         raise errors.wrong_type("encoding_format", "one of 'float' or 'base64'", value)
     if value not in ("float", "base64"):
-        raise ApiError(
-            400,
-            f"Invalid value: '{value}'. Supported values are: 'float' and 'base64'.",
-            param="encoding_format",
-            code="invalid_value",
-        )
+        raise fields.unsupported_value("encoding_format", value, ("float", "base64"))
     return value == "base64"
 
 

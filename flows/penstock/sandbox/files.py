@@ -13,10 +13,8 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from penstock.sandbox import checks, errors
-from penstock.sandbox.contract import Answer, Call, Operation, Resource, Work
+from penstock.sandbox import errors, fields
+from penstock.sandbox.contract import Answer, Call, Operation, Resource, Work, json_answer, json_work
 from penstock.sandbox.errors import ApiError
 from penstock.sandbox.pages import page
 from penstock.sandbox.uploads import StoredUpload
@@ -93,23 +91,20 @@ def save_bytes(sandbox: Sandbox, content: bytes, filename: str, purpose: str) ->
     return save(sandbox, StoredUpload(filename, "", path, len(content)), filename, purpose)
 
 
-def lifetime(fields: Mapping[str, Any], inside: str) -> int | None:
+def lifetime(given: Mapping[str, Any], inside: str) -> int | None:
     """Seconds a file lives, from ``{"anchor": "created_at", "seconds": ...}``; None when nothing is asked.
 
     Raises:
         ApiError: the object is wrong; `inside` is its name.
     """
-    if not fields:
+    if not given:
         return None
-    for name in ("anchor", "seconds"):
-        if name not in fields:
-            raise errors.missing_parameter(f"{inside}.{name}")
-    if fields["anchor"] != "created_at":
-        raise checks.unsupported_value(f"{inside}.anchor", fields["anchor"], ["created_at"])
-    seconds = fields["seconds"]
+    anchor, seconds = (fields.required(given, name, f"{inside}.") for name in ("anchor", "seconds"))
+    if anchor != "created_at":
+        raise fields.unsupported_value(f"{inside}.anchor", anchor, ["created_at"])
     if type(seconds) is not int:
         raise errors.wrong_type(f"{inside}.seconds", "an integer", seconds)
-    checks.within(f"{inside}.seconds", seconds, LEAST_LIFE, LONGEST_LIFE, "integer")
+    fields.within(f"{inside}.seconds", seconds, LEAST_LIFE, LONGEST_LIFE, "integer")
     return seconds
 
 
@@ -124,7 +119,7 @@ def _create(call: Call) -> Work:
     if not purpose:
         raise errors.missing_parameter("purpose")
     if purpose not in PURPOSES:
-        raise checks.unsupported_value("purpose", purpose, PURPOSES)
+        raise fields.unsupported_value("purpose", purpose, PURPOSES)
     _check_content(upload, purpose)
     seconds = lifetime(_expires_after(form.fields), "expires_after")
     if seconds is None and purpose == "batch":
@@ -132,7 +127,7 @@ def _create(call: Call) -> Work:
 
     async def answer() -> Answer:
         expires_at = None if seconds is None else int(call.sandbox.agenda.now()) + seconds
-        return _json(save(call.sandbox, upload, upload.filename, purpose, expires_at))
+        return json_answer(save(call.sandbox, upload, upload.filename, purpose, expires_at))
 
     return Work(answer)
 
@@ -151,10 +146,10 @@ def _check_content(upload: StoredUpload, purpose: str) -> None:
         )
 
 
-def _expires_after(fields: dict[str, list[str]]) -> dict[str, Any]:
+def _expires_after(sent: dict[str, list[str]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ("anchor", "seconds"):
-        if values := fields.get(f"expires_after[{name}]"):
+        if values := sent.get(f"expires_after[{name}]"):
             value = values[-1]
             found[name] = int(value) if name == "seconds" and re.fullmatch(r"-?[0-9]{1,18}", value) else value
     return found
@@ -163,11 +158,11 @@ def _expires_after(fields: dict[str, list[str]]) -> dict[str, Any]:
 def _list(call: Call) -> Work:
     purpose = call.query.get("purpose")
     chosen = [record for record in records(call.sandbox) if not purpose or record["purpose"] == purpose]
-    return _reply(page(chosen, call.query, most=10_000, default=10_000))
+    return json_work(page(chosen, call.query, most=10_000, default=10_000))
 
 
 def _retrieve(call: Call) -> Work:
-    return _reply(find(call))
+    return json_work(find(call))
 
 
 def _content(call: Call) -> Work:
@@ -196,7 +191,7 @@ def _delete(call: Call) -> Work:
 
     async def answer() -> Answer:
         remove(call.sandbox, record["id"])
-        return _json({"id": record["id"], "object": "file", "deleted": True})
+        return json_answer({"id": record["id"], "object": "file", "deleted": True})
 
     return Work(answer)
 
@@ -236,17 +231,6 @@ def _restore(sandbox: Sandbox) -> None:
             records(sandbox).remove(record["id"])
     for name in present - {record["id"] for record in records(sandbox)}:
         content_path(sandbox, name).unlink()
-
-
-def _json(value: object) -> Answer:
-    return Answer(msgspec.json.encode(value))
-
-
-def _reply(value: object) -> Work:
-    async def answer() -> Answer:
-        return _json(value)
-
-    return Work(answer)
 
 
 RESOURCE = Resource(

@@ -10,10 +10,8 @@ import re
 import secrets
 from typing import Any
 
-import msgspec
-
-from penstock.sandbox import checks, errors, tuning_life
-from penstock.sandbox.contract import Answer, Call, Operation, Resource, Work
+from penstock.sandbox import errors, fields, tuning_life
+from penstock.sandbox.contract import Answer, Call, Operation, Resource, Work, json_answer, json_work
 from penstock.sandbox.errors import ApiError
 from penstock.sandbox.files import new_id, records
 from penstock.sandbox.limits import ORGANIZATION
@@ -59,18 +57,18 @@ _LARGEST_SEED = 2**31 - 1
 
 def _create(call: Call) -> Work:
     body = call.json()
-    checks.known_only(body, _ARGUMENTS)
+    fields.refuse_unknown(body, _ARGUMENTS)
     model = _model(call, body)
-    training_file = checks.required_text(body, "training_file")
+    training_file = fields.require_text(body, "training_file")
     _check_file(call, training_file, "training_file")
-    validation_file = checks.text(body, "validation_file", least=1)
+    validation_file = fields.read_text(body, "validation_file", least=1)
     if validation_file is not None:
         _check_file(call, validation_file, "validation_file")
-    suffix = checks.text(body, "suffix", least=1, most=LONGEST_SUFFIX)
+    suffix = fields.read_text(body, "suffix", least=1, most=LONGEST_SUFFIX)
     method = _method(body)
-    seed = checks.integer(body, "seed", least=0, most=_LARGEST_SEED, default=-1)
+    seed = fields.read_integer(body, "seed", 0, _LARGEST_SEED)
     integrations = _integrations(body)
-    metadata = checks.metadata(body)
+    metadata = fields.read_metadata(body)
     shown = method["supervised"]["hyperparameters"] if method["type"] == "supervised" else {}
 
     async def answer() -> Answer:
@@ -90,19 +88,19 @@ def _create(call: Call) -> Work:
             "trained_tokens": None,
             "error": None,
             "user_provided_suffix": None if suffix is None else re.sub(r"[^A-Za-z0-9_.-]+", "-", suffix),
-            "seed": secrets.randbelow(_LARGEST_SEED) if seed < 0 else seed,
+            "seed": secrets.randbelow(_LARGEST_SEED) if seed is None else seed,
             "estimated_finish": None,
             "integrations": integrations,
             "method": method,
             "metadata": metadata,
         }
-        return _json(tuning_life.begin(call.sandbox, job)["job"])
+        return json_answer(tuning_life.begin(call.sandbox, job)["job"])
 
     return Work(answer)
 
 
 def _model(call: Call, body: dict[str, Any]) -> str:
-    name = checks.required_text(body, "model")
+    name = fields.require_text(body, "model")
     if name in TUNABLE:
         return TUNABLE[name]
     if name.startswith("ft:") and name in call.sandbox.cards:
@@ -124,17 +122,13 @@ def _check_file(call: Call, file_id: str, param: str) -> None:
 
 def _method(body: dict[str, Any]) -> dict[str, Any]:
     """The method, with ``auto`` for each hyperparameter that is left open."""
-    given = body.get("method")
+    given = fields.read_object(body, "method")
     if given is None:
         hyperparameters = _hyperparameters(body.get("hyperparameters"), "hyperparameters", _HYPERPARAMETERS)
         return {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
-    if not isinstance(given, dict):
-        raise errors.wrong_type("method", "an object", given)
     if body.get("hyperparameters") is not None:
         raise ApiError(400, "Send either 'method' or 'hyperparameters', not both.", param="hyperparameters")
-    kind = checks.required_text(given, "type", path="method.type")
-    if kind not in _METHODS:
-        raise checks.unsupported_value("method.type", kind, _METHODS)
+    kind = fields.require_choice(given, "type", _METHODS, "method.")
     if kind == "reinforcement":
         raise ApiError(
             400,
@@ -142,10 +136,8 @@ def _method(body: dict[str, Any]) -> dict[str, Any]:
             param="method.type",
             code="method_not_available",
         )
-    checks.known_only(given, ("type", kind), "method")
-    inside = given.get(kind)
-    if inside is not None and not isinstance(inside, dict):
-        raise errors.wrong_type(f"method.{kind}", "an object", inside)
+    fields.refuse_unknown(given, ("type", kind), "method.")
+    inside = fields.read_object(given, kind, "method.")
     names = (*_HYPERPARAMETERS, "beta") if kind == "dpo" else _HYPERPARAMETERS
     path = f"method.{kind}.hyperparameters"
     return {
@@ -159,7 +151,7 @@ def _hyperparameters(given: Any, path: str, names: tuple[str, ...]) -> dict[str,
         given = {}
     if not isinstance(given, dict):
         raise errors.wrong_type(path, "an object", given)
-    checks.known_only(given, names, path)
+    fields.refuse_unknown(given, names, f"{path}.")
     return {name: _hyperparameter(given.get(name), name, f"{path}.{name}") for name in names}
 
 
@@ -169,26 +161,24 @@ def _hyperparameter(value: Any, name: str, path: str) -> Any:
     if name in ("n_epochs", "batch_size"):
         if type(value) is not int:
             raise errors.wrong_type(path, "one of 'auto' or an integer", value)
-        checks.within(path, value, 1, 50 if name == "n_epochs" else 256, "integer")
+        fields.within(path, value, 1, 50 if name == "n_epochs" else 256, "integer")
         return value
     if type(value) not in (int, float):
         raise errors.wrong_type(path, "one of 'auto' or a decimal", value)
-    checks.within(path, value, 0.0001 if name == "learning_rate_multiplier" else 0, 10, "decimal")
+    fields.within(path, value, 0.0001 if name == "learning_rate_multiplier" else 0, 10, "decimal")
     return value
 
 
 def _integrations(body: dict[str, Any]) -> list[dict[str, Any]]:
-    given = checks.array(body, "integrations", most=_MOST_INTEGRATIONS)
+    given = fields.read_objects(body, "integrations", most=_MOST_INTEGRATIONS)
     for place, one in enumerate(given):
         path = f"integrations[{place}]"
-        if not isinstance(one, dict):
-            raise errors.wrong_type(path, "an object", one)
         if one.get("type") != "wandb":
-            raise checks.unsupported_value(f"{path}.type", one.get("type"), ["wandb"])
+            raise fields.unsupported_value(f"{path}.type", one.get("type"), ["wandb"])
         inside = one.get("wandb")
         if not isinstance(inside, dict):
             raise errors.wrong_type(f"{path}.wandb", "an object", inside)
-        checks.required_text(inside, "project", path=f"{path}.wandb.project")
+        fields.require_text(inside, "project", f"{path}.wandb.")
     return given
 
 
@@ -200,11 +190,11 @@ def _list(call: Call) -> Work:
     shown = [job for job in shown if wanted.items() <= job["metadata"].items()]
     if call.query.get("metadata") == "null":
         shown = [job for job in shown if not job["metadata"]]
-    return _reply(page(shown, call.query))
+    return json_work(page(shown, call.query))
 
 
 def _retrieve(call: Call) -> Work:
-    return _reply(_find(call)["job"])
+    return json_work(_find(call)["job"])
 
 
 def _cancel(call: Call) -> Work:
@@ -218,7 +208,7 @@ def _cancel(call: Call) -> Work:
 
     async def answer() -> Answer:
         tuning_life.cancel(call.sandbox, record)
-        return _json(record["job"])
+        return json_answer(record["job"])
 
     return Work(answer)
 
@@ -226,11 +216,11 @@ def _cancel(call: Call) -> Work:
 def _events(call: Call) -> Work:
     events = tuning_life.shown_events(call.sandbox, _find(call))
     shown = [{name: value for name, value in event.items() if name != "at"} for event in events]
-    return _reply(page(shown, call.query))
+    return json_work(page(shown, call.query))
 
 
 def _checkpoints(call: Call) -> Work:
-    return _reply(page(_find(call)["checkpoints"], call.query, default=10))
+    return json_work(page(_find(call)["checkpoints"], call.query, default=10))
 
 
 def _find(call: Call) -> dict[str, Any]:
@@ -239,17 +229,6 @@ def _find(call: Call) -> dict[str, Any]:
     if record is None:
         raise ApiError(404, f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found")
     return record
-
-
-def _json(value: object) -> Answer:
-    return Answer(msgspec.json.encode(value))
-
-
-def _reply(value: object) -> Work:
-    async def answer() -> Answer:
-        return _json(value)
-
-    return Work(answer)
 
 
 _JOBS = "/v1/fine_tuning/jobs"

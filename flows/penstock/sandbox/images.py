@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.sandbox import checks, errors
+from penstock.sandbox import errors, fields
 from penstock.sandbox.contract import Answer, Call, ModelCard, Operation, Resource, Work
 from penstock.sandbox.errors import ApiError
 from penstock.sandbox.gates import PICTURES
@@ -131,14 +131,14 @@ class _Request:
 
 def _prepare(call: Call) -> Work:
     body = call.json()
-    name = checks.text(body, "model", least=1) or _DALL_E_3
+    name = fields.read_text(body, "model", least=1) or _DALL_E_3
     model = _MODELS.get(name)
     if model is None:
         if name not in call.sandbox.cards:
             raise errors.model_not_found(name)
-        raise checks.unsupported_value("model", name, tuple(_MODELS))
-    checks.known_only(body, _MODERN_FIELDS if model.modern else _CLASSIC_FIELDS)
-    checks.text(body, "user")
+        raise fields.unsupported_value("model", name, tuple(_MODELS))
+    fields.refuse_unknown(body, _MODERN_FIELDS if model.modern else _CLASSIC_FIELDS)
+    fields.read_text(body, "user")
     request = _read_modern(body, name, model) if model.modern else _read_classic(call, body, name, model)
     tokens = count_tokens(request.prompt, O200K) if model.modern else 0
 
@@ -150,29 +150,29 @@ def _prepare(call: Call) -> Work:
 
 
 def _read_classic(call: Call, body: dict[str, Any], name: str, model: _Model) -> _Request:
-    prompt = checks.required_text(body, "prompt", most=model.longest)
+    prompt = fields.require_text(body, "prompt", most=model.longest)
     n = _count(body, model)
     size = _size(body, model)
-    style = checks.choice(body, "style", ("vivid", "natural"), "vivid")
-    form = checks.choice(body, "response_format", ("url", "b64_json"), "url")
-    quality = checks.choice(body, "quality", model.qualities, model.qualities[0])
+    style = fields.read_choice(body, "style", ("vivid", "natural")) or "vivid"
+    form = fields.read_choice(body, "response_format", ("url", "b64_json")) or "url"
+    quality = fields.read_choice(body, "quality", model.qualities) or model.qualities[0]
     base = f"http://{call.headers.get('host', 'localhost')}{PICTURES}"
     return _Request(prompt, name, n, size, quality, style, form == "url", "", base)
 
 
 def _read_modern(body: dict[str, Any], name: str, model: _Model) -> _Request:
-    prompt = checks.required_text(body, "prompt", most=model.longest)
+    prompt = fields.require_text(body, "prompt", most=model.longest)
     n = _count(body, model)
     size = _size(body, model)
-    quality = checks.choice(body, "quality", model.qualities, model.qualities[0])
-    checks.choice(body, "background", ("transparent", "opaque", "auto"), "auto")
-    checks.choice(body, "moderation", ("low", "auto"), "auto")
-    checks.text(body, "safety_identifier")
-    checks.integer(body, "partial_images", least=0, most=3, default=0)
-    checks.integer(body, "output_compression", least=0, most=100, default=100)
-    if checks.choice(body, "output_format", ("png", "jpeg", "webp"), "png") != "png":
+    quality = fields.read_choice(body, "quality", model.qualities) or model.qualities[0]
+    fields.read_choice(body, "background", ("transparent", "opaque", "auto"))
+    fields.read_choice(body, "moderation", ("low", "auto"))
+    fields.read_text(body, "safety_identifier")
+    fields.read_integer(body, "partial_images", 0, 3)
+    fields.read_integer(body, "output_compression", 0, 100)
+    if fields.read_choice(body, "output_format", ("png", "jpeg", "webp")) not in (None, "png"):
         raise _only("output_format", "draws PNG only: leave 'output_format' out, or set it to 'png'")
-    if checks.boolean(body, "stream", default=False):
+    if fields.read_flag(body, "stream"):
         raise _only("stream", "sends images whole: leave 'stream' out")
     size = model.sizes[1] if size == "auto" else size
     quality = "high" if quality == "auto" else quality
@@ -180,7 +180,7 @@ def _read_modern(body: dict[str, Any], name: str, model: _Model) -> _Request:
 
 
 def _count(body: dict[str, Any], model: _Model) -> int:
-    n = checks.integer(body, "n", least=1, most=MOST_IMAGES, default=1)
+    n = fields.read_integer(body, "n", 1, MOST_IMAGES) or 1
     if n > model.most:
         raise ApiError(400, "You must provide n=1 for this model.", param="n")
     return n
@@ -188,11 +188,11 @@ def _count(body: dict[str, Any], model: _Model) -> int:
 
 def _size(body: dict[str, Any], model: _Model) -> str:
     known = tuple(dict.fromkeys(size for each in _MODELS.values() for size in each.sizes))
-    size = checks.choice(body, "size", known, model.sizes[0])
+    size = fields.read_choice(body, "size", known) or model.sizes[0]
     if size not in model.sizes:
         raise ApiError(
             400,
-            f"Invalid value: '{size}'. Supported values are: {checks.quoted(model.sizes, 'and')}.",
+            f"Invalid value: '{size}'. Supported values are: {fields.quoted(model.sizes, 'and')}.",
             param="size",
             code="invalid_value",
         )

@@ -154,7 +154,7 @@ def _launch(settings: Settings, timeout: float) -> SandboxProcess:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
-        env=_environment(),
+        env=child_environment(),
         start_new_session=True,
     )
     try:
@@ -168,7 +168,7 @@ def _launch(settings: Settings, timeout: float) -> SandboxProcess:
     return SandboxProcess(process, bound_port, settings.key, stderr)
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """The environment, with the folder this package was imported from, which may not be installed."""
     root = str(Path(__file__).resolve().parents[2])
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != root]

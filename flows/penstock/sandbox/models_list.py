@@ -9,18 +9,18 @@ from dataclasses import asdict
 
 import msgspec
 
-from penstock.sandbox.contract import Answer, Call, ModelCard, Operation, Resource, Work
+from penstock.sandbox.contract import Answer, Call, ModelCard, Operation, Resource, Work, json_work
 from penstock.sandbox.errors import ApiError
 from penstock.sandbox.tuning_life import models
 
 
 def _list(call: Call) -> Work:
     cards = [_show(card) for card in call.sandbox.cards.values()]
-    return _reply({"object": "list", "data": cards})
+    return json_work({"object": "list", "data": cards})
 
 
 def _retrieve(call: Call) -> Work:
-    return _reply(_show(_find(call)))
+    return json_work(_show(_find(call)))
 
 
 def _delete(call: Call) -> Work:
@@ -52,13 +52,6 @@ def _find(call: Call) -> ModelCard:
 def _show(card: ModelCard) -> dict[str, object]:
     shown = asdict(card)
     return {"id": shown.pop("id"), "object": "model", **shown}
-
-
-def _reply(value: object) -> Work:
-    async def answer() -> Answer:
-        return Answer(msgspec.json.encode(value))
-
-    return Work(answer)
 
 
 RESOURCE = Resource(

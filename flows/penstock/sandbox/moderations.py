@@ -20,7 +20,15 @@ import msgspec
 from penstock.sandbox import errors
 from penstock.sandbox.contract import Answer, Call, ModelCard, Operation, Resource, Work
 from penstock.sandbox.errors import ApiError
-from penstock.sandbox.fields import empty_array, read_choice, read_object, read_text, refuse_unknown, required
+from penstock.sandbox.fields import (
+    empty_array,
+    read_choice,
+    read_object,
+    read_text,
+    refuse_unknown,
+    refuse_unknown_arguments,
+    required,
+)
 from penstock.sandbox.models.moderation import (
     CATEGORIES,
     IMAGE_CATEGORIES,
@@ -57,7 +65,7 @@ class _Part:
 
 def _prepare(call: Call) -> Work:
     body = call.json()
-    refuse_unknown(body, {"input", "model"})
+    refuse_unknown_arguments(body, {"input", "model"})
     model = _model(call, body)
     inputs = _inputs(required(body, "input"), model)
     texts = tuple("\n".join(part.value for part in parts) for parts in inputs)

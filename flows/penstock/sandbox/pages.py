@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from penstock.sandbox import checks, errors
+from penstock.sandbox import errors, fields
 from penstock.sandbox.errors import ApiError
 
 
@@ -36,7 +36,7 @@ def page(
     """
     limit = _limit(query, least, most, default)
     ordered = list(items)
-    if checks.choice(query, "order", ("asc", "desc"), order) == "desc":
+    if (fields.read_choice(query, "order", ("asc", "desc")) or order) == "desc":
         ordered.reverse()
     start, end = 0, len(ordered)
     if after := query.get("after"):
@@ -64,7 +64,7 @@ def _limit(query: Mapping[str, str], least: int, most: int, default: int) -> int
     digits = text.removeprefix("-")
     if not digits.isascii() or not digits.isdigit() or len(digits) > 18:
         raise errors.wrong_type("limit", "an integer", text)
-    checks.within("limit", int(text), least, most, "integer")
+    fields.within("limit", int(text), least, most, "integer")
     return int(text)
 
 

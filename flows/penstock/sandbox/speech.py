@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.sandbox import checks, errors
+from penstock.sandbox import errors, fields
 from penstock.sandbox.contract import Answer, Call, ModelCard, Operation, Resource, Work
 from penstock.sandbox.errors import ApiError
 from penstock.sandbox.models import sound
@@ -53,18 +53,18 @@ class _Request:
 
 def _prepare(call: Call) -> Work:
     body = call.json()
-    checks.known_only(body, _FIELDS)
-    model = checks.required_text(body, "model")
+    fields.refuse_unknown(body, _FIELDS)
+    model = fields.require_text(body, "model")
     if model not in _MODELS:
         if model not in call.sandbox.cards:
             raise errors.model_not_found(model)
-        raise checks.unsupported_value("model", model, tuple(_MODELS))
-    text = checks.required_text(body, "input", most=LONGEST_INPUT)
+        raise fields.unsupported_value("model", model, tuple(_MODELS))
+    text = fields.require_text(body, "input", most=LONGEST_INPUT)
     voice = _voice(body, model)
-    form = checks.choice(body, "response_format", tuple(MEDIA_TYPES), "mp3")
-    speed = checks.number(body, "speed", least=0.25, most=4.0, default=1.0)
-    checks.text(body, "instructions", most=LONGEST_INPUT)
-    events = checks.choice(body, "stream_format", ("sse", "audio"), "audio") == "sse"
+    form = fields.read_choice(body, "response_format", tuple(MEDIA_TYPES)) or "mp3"
+    speed = fields.read_number(body, "speed", 0.25, 4.0) or 1.0
+    fields.read_text(body, "instructions", most=LONGEST_INPUT)
+    events = fields.read_choice(body, "stream_format", ("sse", "audio")) == "sse"
     if events and model.startswith("tts-1"):
         raise ApiError(
             400,
@@ -91,10 +91,7 @@ def _prepare(call: Call) -> Work:
 def _voice(body: dict[str, Any], model: str) -> str:
     if isinstance(body.get("voice"), dict):
         raise ApiError(400, "The sandbox has no custom voices.", param="voice", code="unsupported_in_sandbox")
-    voice = checks.required_text(body, "voice")
-    if voice not in _MODELS[model]:
-        raise checks.unsupported_value("voice", voice, _MODELS[model])
-    return voice
+    return fields.require_choice(body, "voice", _MODELS[model])
 
 
 async def _answer(request: _Request) -> Answer:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from penstock.spec.columns import PlacedStep
-from penstock.spec.markers import marked, replaced
+from penstock.spec.markers import keys_of, marked, replaced
 from penstock.spec.mistakes import validated
 from penstock.spec.positions import Document
 from penstock.spec.positions import Path as Place
@@ -24,7 +24,16 @@ _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def absolute(model: type[BaseModel], data: Any, folder: Path) -> Any:
-    """`data` with its relative paths begun at the pipeline's folder; addresses such as ``s3://`` stay."""
+    """`data` with its relative paths begun at the pipeline's folder, defaults too; addresses such as ``s3://`` stay."""
+    if not isinstance(data, dict):
+        return data
+    for name, field in keys_of(model).items():
+        if (
+            name not in data
+            and isinstance(field.default, str)
+            and any(isinstance(each, PathField) for each in field.metadata)
+        ):
+            data = {**data, name: field.default}
     for path, _, text in list(marked(model, data, (PathField,))):
         if text and not _REMOTE.match(text):
             whole = os.path.normpath(folder / os.path.expanduser(text))  # noqa: PTH111  # pathlib has no user-safe form

@@ -173,9 +173,9 @@ class Reading:
         columns = check.follow(given, self._steps)
         if given is not None and whole:
             for path, output in self._outputs:
-                check.settings(
-                    path, type(output), output.model_dump(mode="json"), columns_at(columns, self._steps, output.reads)
-                )
+                rows = columns_at(columns, self._steps, output.reads)
+                check.names(path, list(output.named_columns), rows)
+                check.settings(path, type(output), output.model_dump(mode="json"), rows)
         return columns
 
     def _source_columns(self, source: SourceSettings, *, may_miss: bool) -> Columns | None:

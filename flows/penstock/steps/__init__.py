@@ -6,11 +6,9 @@ from penstock.steps.base import SOURCE, ApiStep, BarrierStep, Columns, Step, Tab
 from penstock.steps.derive import Derive
 from penstock.steps.embed import Embed
 from penstock.steps.filter import Filter
+from penstock.steps.moderate import Moderate
 from penstock.steps.select import Select
 
-KINDS: dict[str, type[Step]] = {kind.kind: kind for kind in (Derive, Embed, Filter, Select)}
+KINDS: dict[str, type[Step]] = {kind.kind: kind for kind in (Derive, Embed, Filter, Moderate, Select)}
 
-__all__ = [
-    "KINDS", "SOURCE", "ApiStep", "BarrierStep", "Columns", "Derive", "Embed", "Filter", "Select", "Step", "TableStep",
-    "parents",
-]  # fmt: skip
+__all__ = ["KINDS", "SOURCE", "ApiStep", "BarrierStep", "Columns", "Step", "TableStep", "parents"]

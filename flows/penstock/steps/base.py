@@ -123,6 +123,11 @@ class TableStep(Step):
     alone: ClassVar[bool] = False
 
     @property
+    def needs_key(self) -> bool:
+        """Whether the rows must come with their key as text in `KEY`."""
+        return False
+
+    @property
     def adds_keys(self) -> Sequence[str]:
         """Columns that name a row after this step, together with those that named it before."""
         return ()

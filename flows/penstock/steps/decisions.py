@@ -28,7 +28,7 @@ def looked_at(frame: pl.LazyFrame, step: BarrierStep, keys: Sequence[str], parti
     """What the step sees of a partition's rows, which carry `ROW`: with `PARTITION` and `KEY`."""
     import polars as pl
 
-    looked, named = pl.collect_all([step.look(frame), frame.select(ROW, _key(keys, partition).alias(KEY))])
+    looked, named = pl.collect_all([step.look(frame), frame.select(ROW, key_text(keys, partition).alias(KEY))])
     return looked.join(named, on=ROW, how="left", maintain_order="left").with_columns(
         pl.lit(partition, dtype=pl.Int64).alias(PARTITION)
     )
@@ -77,7 +77,8 @@ def carried_out(frame: pl.DataFrame, decision: pl.DataFrame, step: BarrierStep) 
     return CarriedOut(kept, int((fates == FILTERED).sum()), int((fates == MERGED).sum()))
 
 
-def _key(keys: Sequence[str], partition: int) -> pl.Expr:
+def key_text(keys: Sequence[str], partition: int) -> pl.Expr:
+    """A row's key as one text; its place where it has none."""
     import polars as pl
 
     if not keys:

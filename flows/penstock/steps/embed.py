@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from penstock.errors import ExpressionError
-from penstock.expressions import Template, plain_pieces, renderer
+from penstock.expressions import Template
 from penstock.items import Answer, Cause, Fault, Packing, Usage
 from penstock.steps.base import ApiStep, Columns
+from penstock.steps.overflow import fitted
+from penstock.steps.rendering import rendered, template_fault
+from penstock.steps.vectors import as_column, mean_vector, read_vectors, vector_type
 
 if TYPE_CHECKING:
     import polars as pl
@@ -54,8 +56,26 @@ class Embed(ApiStep):
     output: str = Field(
         default="embedding",
         min_length=1,
-        description="Name of the new column: a fixed-size list of float32.",
+        description="Name of the new column: a fixed-size list of numbers.",
         examples=["embedding"],
+    )
+    dtype: Literal["float32", "float16"] = Field(
+        default="float32",
+        description="Numbers of the vectors. `float16` takes half the room and keeps three digits, which is enough for "
+        "searching; an answer that does not fit into it is an error row.",
+    )
+    overflow: Literal["error", "truncate", "split"] = Field(
+        default="error",
+        description="What becomes of a text over `max_input_tokens`: `error` makes it an error row; `truncate` embeds "
+        "its beginning; `split` embeds it in pieces and takes the mean of their vectors by length, at length 1.",
+    )
+    max_input_tokens: int = Field(
+        default=8192,
+        ge=16,
+        le=1_000_000,
+        description="Tokens of one text at most; 8,192 is the API's own limit. Exact for OpenAI's models, estimated at "
+        "3 bytes a token for others, of which many take less.",
+        examples=[512],
     )
     batch_size: int = Field(
         default=128,
@@ -81,7 +101,8 @@ class Embed(ApiStep):
         if self.output in given:
             raise ValueError(f"the column {self.output!r} exists already; give `output` another name")
         size = self.size
-        return {**given, self.output: f"Array(Float32, {size})" if size else None}
+        number = "Float16" if self.dtype == "float16" else "Float32"
+        return {**given, self.output: f"Array({number}, {size})" if size else None}
 
     @property
     def size(self) -> int | None:
@@ -93,7 +114,7 @@ class Embed(ApiStep):
         """The API's three limits (API reference and the service's own error texts)."""
         return Packing(
             max_items=self.batch_size,
-            max_item_tokens=8192,
+            max_item_tokens=self.max_input_tokens,
             max_request_tokens=300_000,
             answer_bytes=(self.size or _LARGE) * 16 // 3,
         )
@@ -108,42 +129,29 @@ class Embed(ApiStep):
         return {name: value for name, value in super().content().items() if name != "batch_size"}
 
     def payloads(self, frame: pl.DataFrame) -> pl.Series:
-        """The rendered texts, null where the template fails."""
-        import polars as pl
-
-        pieces = plain_pieces(self.input)
-        plain = {pl.String, pl.Int64, pl.Int32, pl.UInt32}
-        columns = [text for text, named in pieces or [] if named]
-        if pieces is not None and columns and all(frame.schema[name] in plain for name in columns):
-            parts = [
-                pl.col(text).cast(pl.String).fill_null("") if named else pl.lit(text, dtype=pl.String)
-                for text, named in pieces
-            ]
-            return frame.select(pl.concat_str(parts).alias("payload")).to_series()
-        render = renderer(self.input)
-
-        def rendered(row: Mapping[str, Any]) -> str | None:
-            try:
-                return render(row)
-            except ExpressionError:
-                return None
-
-        return pl.Series("payload", [rendered(row) for row in frame.iter_rows(named=True)], dtype=pl.String)
+        """The rendered texts, null where the template fails; with `overflow: split` the list of each text's pieces."""
+        texts = rendered(self.input, frame)
+        if self.overflow == "error":
+            return texts
+        return fitted(texts, self.model, self.max_input_tokens, split=self.overflow == "split")
 
     def payload_error(self, row: Mapping[str, Any]) -> Fault:
         """The template's error on this row."""
-        try:
-            renderer(self.input)(row)
-        except ExpressionError as error:
-            return Fault(Cause.EXPRESSION, error.message)
-        return Fault(Cause.EXPRESSION, "the template gave no text")
+        return template_fault(self.input, row) or Fault(Cause.EXPRESSION, "the template gave no text")
+
+    def combine(self, pieces: pa.RecordBatch, weights: Sequence[int]) -> pa.RecordBatch:
+        """The mean of the pieces' vectors by their tokens, as long as they are, that is of length 1 for most models."""
+        import pyarrow as pa
+
+        vector = mean_vector(pieces.column(self.output), weights)
+        return pa.record_batch([vector], schema=pa.schema([pa.field(self.output, vector.type)]))
 
     def result_schema(self) -> pa.Schema:
         """One column of vectors."""
         import pyarrow as pa
 
-        item = pa.field("item", pa.float32(), nullable=False)
-        return pa.schema([pa.field(self.output, pa.list_(item, self.size) if self.size else pa.list_(item))])
+        number = pa.float16() if self.dtype == "float16" else pa.float32()
+        return pa.schema([pa.field(self.output, vector_type(number, self.size))])
 
     def body(self, payloads: Sequence[Any]) -> bytes:
         """Texts as one array, vectors asked for as base64: a third of the bytes, and no number is ever parsed."""
@@ -158,13 +166,8 @@ class Embed(ApiStep):
         """Vectors in the order of `payloads`, checked for number, order, length and being finite."""
         import pyarrow as pa
 
-        from penstock.steps.vectors import read_vectors
-
         vectors = read_vectors(body, len(payloads), self.size)
-        item = pa.field("item", pa.float32(), nullable=False)
-        size = len(vectors.data) // 4 // len(payloads)
-        values = pa.Array.from_buffers(pa.float32(), size * len(payloads), [None, pa.py_buffer(vectors.data)])
-        column = pa.FixedSizeListArray.from_arrays(values, type=pa.list_(item, size))
+        column = as_column(vectors, len(payloads), half=self.dtype == "float16")
         schema = pa.schema([pa.field(self.output, column.type)])
         usage = Usage(model=vectors.model, prompt_tokens=vectors.prompt_tokens)
         return Answer(pa.record_batch([column], schema=schema), usage)

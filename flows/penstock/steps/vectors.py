@@ -6,12 +6,18 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from penstock.errors import UnusableAnswer
+from penstock.errors import InvalidAnswer, UnusableAnswer
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
 
 _MOST_TOKENS = 1_000_000_000
+_INFINITE_HALF = 65_520.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,77 @@ def read_vectors(body: bytes | memoryview, count: int, size: int | None) -> Vect
     return Vectors(data, response.model, _tokens(response.usage))
 
 
+def as_column(vectors: Vectors, count: int, *, half: bool) -> pa.FixedSizeListArray:
+    """A fixed-size list of float32 or, with `half`, of float16 per vector.
+
+    Raises:
+        InvalidAnswer: as float16 a number would be infinite, or a vector all zeros.
+    """
+    import pyarrow as pa
+
+    length = len(vectors.data) // 4
+    numbers = pa.Array.from_buffers(pa.float32(), length, [None, pa.py_buffer(vectors.data)])
+    return _column(_halved(numbers, count) if half else numbers, length // count)
+
+
+def mean_vector(vectors: pa.FixedSizeListArray, weights: Sequence[int]) -> pa.FixedSizeListArray:
+    """One vector of several: their mean by `weights`, made as long as they are, so that unit vectors give one.
+
+    Where they cancel each other out, which no model's do, it is the one of most weight.
+    """
+    import polars as pl
+    import pyarrow as pa
+
+    kind = vectors.type.value_type
+    count, size = len(vectors), vectors.type.list_size
+    if count == 1:
+        return vectors
+    numbers = pl.Series(vectors.flatten().cast(pa.float32())).cast(pl.Float64)
+    each = [numbers.slice(place * size, size) for place in range(count)]
+    whole = sum(weights) or count
+    shares = [weight / whole if sum(weights) else 1 / whole for weight in weights]
+    mean = sum((vector * share for vector, share in zip(each, shares, strict=True)), start=pl.zeros(size, eager=True))
+    length = sum(share * _length(vector) for vector, share in zip(each, shares, strict=True))
+    if not _length(mean):
+        mean = each[shares.index(max(shares))]
+    mean = (mean * (length / _length(mean))).cast(pl.Float32)
+    return _column(mean.to_arrow().cast(kind), size)
+
+
+def _length(vector: pl.Series) -> float:
+    return math.sqrt((vector * vector).sum())
+
+
+def _column(numbers: pa.Array, size: int) -> pa.FixedSizeListArray:
+    import pyarrow as pa
+
+    return pa.FixedSizeListArray.from_arrays(numbers, type=vector_type(numbers.type, size))
+
+
+def vector_type(number: pa.DataType, size: int | None) -> pa.DataType:
+    """The type of a column of vectors: of `size` numbers, or of a number that only the first answer tells."""
+    import pyarrow as pa
+
+    item = pa.field("item", number, nullable=False)
+    return pa.list_(item, size) if size else pa.list_(item)
+
+
+def _halved(numbers: pa.Array, count: int) -> pa.Array:
+    import polars as pl
+    import pyarrow as pa
+
+    singles = pl.Series(numbers)
+    # Both are numbers: infinity and NaN were refused before. From half a step above the largest it rounds to infinity.
+    if max(singles.max(), -singles.min()) >= _INFINITE_HALF:  # type: ignore[operator, type-var]
+        raise InvalidAnswer("a vector holds a number that is too large for float16; use `dtype: float32`")
+    halves = numbers.cast(pa.float16())
+    data = halves.buffers()[1].to_pybytes()
+    width = len(data) // count
+    if any(_is_zero(data[start : start + width], "e") for start in range(0, len(data), width)):
+        raise InvalidAnswer("the numbers of a vector are too small for float16; use `dtype: float32`")
+    return halves
+
+
 def _tokens(usage: _Usage | None) -> int:
     """As counted; 0, which is unknown, for what cannot be a count: paid vectors are not lost for it."""
     counts = [usage.prompt_tokens or 0, usage.total_tokens or 0] if usage else [0]
@@ -99,7 +176,7 @@ def _decode(body: bytes | memoryview) -> _Base64Response | _FloatResponse:
             return _floats.decode(body)
     except msgspec.ValidationError as error:
         raise UnusableAnswer(f"not an embeddings response: {error}; it begins {_beginning(body)}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnusableAnswer(f"not JSON: {error}; it begins {_beginning(body)}") from None
 
 
@@ -125,9 +202,11 @@ def _check_numbers(data: bytes, count: int) -> None:
         raise UnusableAnswer("a vector is all zeros")
 
 
-def _is_zero(vector: bytes) -> bool:
+def _is_zero(vector: bytes, number: str = "f") -> bool:
     # The bytes of zero and of minus zero; few other numbers are made of them, so that hardly a vector is unpacked.
-    return not vector.strip(b"\x00\x80") and not any(struct.unpack(f"<{len(vector) // 4}f", vector))
+    return not vector.strip(b"\x00\x80") and not any(
+        struct.unpack(f"<{len(vector) // struct.calcsize(number)}{number}", vector)
+    )
 
 
 def _beginning(body: bytes | memoryview) -> str:

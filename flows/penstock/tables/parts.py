@@ -41,25 +41,28 @@ def write_part(
     """
     from pyarrow import parquet
 
-    vectors = list(_leaf_names(schema, vectors=True))
-    others = list(_leaf_names(schema, vectors=False))
     rows = 0
     with (
         whole_or_absent(path) as temporary,
-        parquet.ParquetWriter(
-            temporary,
-            schema,
-            compression={**dict.fromkeys(others, "zstd"), **dict.fromkeys(vectors, "none")} or "zstd",
-            use_dictionary=others,
-            write_statistics=[name for name in others if "." not in name],
-            store_schema=True,
-        ) as writer,
+        parquet.ParquetWriter(temporary, schema, **writer_settings(schema)) as writer,
     ):
         for table in tables:
             rows += table.num_rows
             writer.write_table(table.cast(schema), row_group_size=max(1, table.num_rows))
         writer.add_key_value_metadata({METADATA_KEY: json.dumps(counts()).encode()})
     return rows
+
+
+def writer_settings(schema: pa.Schema) -> dict[str, Any]:
+    """How Parquet files of this schema are written; see `write_part`."""
+    vectors = list(_leaf_names(schema, vectors=True))
+    others = list(_leaf_names(schema, vectors=False))
+    return {
+        "compression": {**dict.fromkeys(others, "zstd"), **dict.fromkeys(vectors, "none")} or "zstd",
+        "use_dictionary": others,
+        "write_statistics": [name for name in others if "." not in name],
+        "store_schema": True,
+    }
 
 
 def read_counts(path: Path) -> dict[str, Any] | None:

@@ -94,7 +94,8 @@ def _fill(schema: dict[str, Any], place: _Place) -> tuple[Any, bool]:
             return _string(schema, place)
 
 
-def _resolve(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+def _resolve(schema: dict[str, Any], root: dict[str, Any], taken: set[str] | None = None) -> dict[str, Any]:
+    """The schema without references and ``allOf``; of `taken`, references in it, each is taken up once only."""
     for _ in range(_DEEPEST):
         if "$ref" not in schema:
             break
@@ -102,8 +103,14 @@ def _resolve(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
         schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
     else:
         return {"type": "null"}
-    for part in schema.get("allOf", ()):
-        part = _resolve(part, root) if "allOf" not in part else part  # noqa: PLW2901
+    taken = set() if taken is None else taken
+    for given in schema.get("allOf", ()):
+        reference = given.get("$ref")
+        if reference in taken:
+            continue
+        if reference is not None:
+            taken.add(reference)
+        part = _resolve(given, root, taken)
         merged = {**schema.get("properties", {}), **part.get("properties", {})}
         schema = {**part, **schema} | ({"properties": merged} if merged else {})
     return schema
