@@ -137,6 +137,7 @@ def test_a_file_that_cannot_be_sent_is_a_usage_error(account: Account) -> None:
         (("files", "delete", "file-1"), "DELETE /v1/files/file-1"),
         (("models", "delete", "ft:a:b::c"), "DELETE /v1/models/ft:a:b::c"),
         (("batches", "cancel", "batch_1"), "POST /v1/batches/batch_1/cancel"),
+        (("finetune", "cancel", "ftjob-1"), "POST /v1/fine_tuning/jobs/ftjob-1/cancel"),
     ],
 )
 def test_what_cannot_be_undone_asks_first(words: tuple[str, ...], path: str, account: Account) -> None:
@@ -176,6 +177,56 @@ def test_batches_are_listed_and_shown_with_their_mistakes(account: Account) -> N
     assert account.json("batches", "list") == [BATCH]
 
 
+def test_a_batch_starts_with_a_file_that_is_uploaded_first(account: Account) -> None:
+    request = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {}}
+    (account.folder / "requests.jsonl").write_text(json.dumps(request) + "\n")
+    account.replies["POST /v1/files"] = reply(200, FILES[1])
+    account.replies["POST /v1/batches"] = reply(200, BATCH | {"status": "validating"})
+    assert account("batches", "create", "requests.jsonl", "--metadata", "run=7").stdout == "batch_1  validating\n"
+    assert b'name="purpose"\r\n\r\nbatch' in account.server.seen[0].body
+    sent = {"input_file_id": "file-1", "endpoint": "/v1/embeddings", "completion_window": "24h"}
+    assert account.server.seen[1].json == sent | {"metadata": {"run": "7"}}
+    account.server.seen.clear()
+    assert account.json("batches", "create", "file-9", "--endpoint", "/v1/moderations")["id"] == "batch_1"
+    assert account.server.seen[0].json["endpoint"] == "/v1/moderations"
+    account.replies["POST /v1/batches"] = error(500)
+    lost = account("batches", "create", "file-9", "--endpoint", "/v1/moderations")
+    assert lost.exit_code == 3
+    assert "look with `penstock batches list`" in lost.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("file-9",), "--endpoint is needed"),
+        (("odd.jsonl",), "the first line of odd.jsonl is no request with a `url`"),
+        (("file-9", "--endpoint", "/v1/embeddings", "--metadata", "run"), "--metadata takes NAME=VALUE"),
+    ],
+)
+def test_a_batch_that_says_too_little_is_a_usage_error(words: tuple[str, ...], told: str, account: Account) -> None:
+    (account.folder / "odd.jsonl").write_text("[1]\n")
+    done = account("batches", "create", *words)
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert not account.asked
+
+
+def test_every_command_has_its_table_its_json_its_provider_and_examples(account: Account) -> None:
+    commands = {
+        "models": "list show delete",
+        "files": "list upload show download delete",
+        "finetune": "start list show events cancel watch",
+        "batches": "create list show cancel",
+        "assistants": "list create",
+    }
+    for group, names in commands.items():
+        for name in names.split():
+            told = account(group, name, "--help").stdout
+            assert "--json" in told, (group, name)
+            assert "--provider" in told, (group, name)
+            assert "Example" in told, (group, name)
+
+
 def test_a_job_starts_with_files_that_are_uploaded_first(account: Account) -> None:
     (account.folder / "train.jsonl").write_text("{}\n")
     account.replies["POST /v1/files"] = reply(200, FILES[1])
@@ -198,7 +249,7 @@ def test_a_job_is_listed_shown_and_cancelled(account: Account) -> None:
     assert "bad_file line 3" in told
     assert "5,000" in told
     assert account.json("finetune", "show", "ftjob-1")["status"] == "failed"
-    assert account("finetune", "cancel", "ftjob-1").stdout == "ftjob-1  cancelled\n"
+    assert account("finetune", "cancel", "ftjob-1", "--yes").stdout == "ftjob-1  cancelled\n"
 
 
 @pytest.mark.parametrize(("status", "code"), [("succeeded", 0), ("failed", 1), ("cancelled", 1)])

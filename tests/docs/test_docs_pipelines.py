@@ -33,7 +33,7 @@ def whole(fence: Fence) -> str:
     """The fence itself, or the ready pipeline with the keys of the fence in place of its own."""
     if is_whole(fence):
         return fence.text
-    ready = yaml.safe_load(READY[0].read_text("utf-8"))
+    ready = yaml.safe_load((ROOT / "pipelines" / "embed_reviews.yaml").read_text("utf-8"))
     return yaml.safe_dump({**ready, **keys(fence)}, sort_keys=False, allow_unicode=True)
 
 

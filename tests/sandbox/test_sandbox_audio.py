@@ -20,13 +20,14 @@ from typing import Any
 
 import httpx
 import openai
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.sandbox import transcriptions
 from penstock.sandbox.app import make_app
-from penstock.sandbox.launch import SandboxProcess
+from penstock.sandbox.launch import SandboxProcess, start
 from penstock.sandbox.models import sound
 from penstock.sandbox.models.tones import PITCHES, RATE, speak
 from penstock.sandbox.settings import Settings
@@ -319,6 +320,45 @@ def test_the_newer_models_count_tokens_and_stream(client: openai.OpenAI) -> None
     assert [event.type for event in events] == ["transcript.text.delta", "transcript.text.done"]
     assert events[-1].type == "transcript.text.done"
     assert events[-1].text == SAID
+
+
+@needs_speech
+def test_other_requests_are_answered_while_it_listens(server: SandboxProcess, http: httpx.Client) -> None:
+    """Recognition has its own process, so a long file holds up nobody."""
+    rate, samples = samples_of(SPOKEN)
+    long = sound.to_wav(samples * 4, rate)
+
+    async def scenario() -> tuple[list[float], str]:
+        async with openai.AsyncOpenAI(base_url=server.url, api_key=server.key) as client:
+            listening = asyncio.create_task(client.audio.transcriptions.create(model="whisper-1", file=("a.wav", long)))
+            waits: list[float] = []
+            while not listening.done():
+                began = time.perf_counter()
+                await client.models.retrieve("gpt-4o")
+                waits.append(time.perf_counter() - began)
+                await asyncio.sleep(0.01)
+            return waits, (await listening).text
+
+    waits, text = asyncio.run(scenario())
+    assert text.count("tomorrow afternoon") == 4
+    assert len(waits) > 10
+    assert sorted(waits)[len(waits) * 9 // 10] < 0.1
+
+
+@needs_speech
+def test_recognisers_end_with_the_server_and_are_replaced_when_they_die() -> None:
+    with start() as process, openai.OpenAI(base_url=process.url, api_key=process.key, max_retries=0) as client:
+        hear = lambda: client.audio.transcriptions.create(model="whisper-1", file=("a.wav", SPOKEN)).text  # noqa: E731
+        assert [hear(), hear()] == [SAID, SAID]
+        children = psutil.Process(process.pid).children()
+        assert 1 <= len(children) <= 2
+        for child in children:
+            child.kill()
+        assert [hear(), hear()] == [SAID, SAID]
+        left = psutil.Process(process.pid).children()
+        psutil.Process(process.pid).kill()
+    _, alive = psutil.wait_procs(left, timeout=5)
+    assert alive == []
 
 
 @needs_speech

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from openai.types import Batch
 from penstock.sandbox.app import make_app
 from penstock.sandbox.batch_lines import check_lines
 from penstock.sandbox.launch import SandboxProcess, start
-from penstock.sandbox.settings import Settings
+from penstock.sandbox.settings import Settings, parse_faults
 from penstock.sandbox.state import Sandbox
 
 SMALL = "text-embedding-3-small"
@@ -38,9 +39,9 @@ def lines(*requests: Any) -> bytes:
 class World:
     """One server without a network, and its clock."""
 
-    def __init__(self, state: str | None = None, poison: tuple[str, ...] = ()) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.now = 1_700_000_000.0
-        app = make_app(Settings(state=state, poison=poison), wall=lambda: self.now)
+        app = make_app(Settings.parse(**settings), wall=lambda: self.now)
         self.sandbox: Sandbox = app.state.sandbox
         http: Any = httpx.AsyncClient(transport=httpx.ASGITransport(app=app))
         self.client = openai.AsyncOpenAI(
@@ -258,6 +259,59 @@ def test_a_batch_that_expires_keeps_what_is_done() -> None:
         assert (late.status, late.output_file_id) == ("expired", None)
 
     play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"), [("429", 429), ("500", 500), ("502", 502), ("504", 504), ("quota", 429), ("400", 400)]
+)
+def test_refusals_strike_the_lines_too_and_stand_in_the_error_file(fault: str, status: int) -> None:
+    async def scenario(world: World) -> None:
+        batch = await world.submit(lines(*map(request, range(3))))
+        batch = await world.wait(1.01, batch)
+        world.sandbox.change(parse_faults([f"{fault}:x2"]), (0, 0), (), 0)
+        batch = await world.wait(3, batch)
+        assert batch.request_counts
+        assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("completed", 1, 2)
+        failed = await world.read(batch.error_file_id)
+        assert {line["response"]["status_code"] for line in failed.values()} == {status}
+        assert len(failed | await world.read(batch.output_file_id)) == 3
+        assert world.sandbox.stats.report()["faults"] == {fault: 2}
+
+    play(scenario)
+
+
+def test_bad_vectors_strike_the_lines_and_faults_of_the_connection_do_not() -> None:
+    async def scenario(world: World) -> None:
+        batch = await world.submit(lines(*map(request, range(4))))
+        batch = await world.wait(1.01, batch)
+        world.sandbox.change(parse_faults(["reset:x1", "html:x1", "wrong-dim:x1", "nan:x1"]), (0, 0), (), 0)
+        batch = await world.wait(3, batch)
+        done = await world.read(batch.output_file_id)
+        vectors = [line["response"]["body"]["data"][0]["embedding"] for line in done.values()]
+        assert sorted(map(len, vectors)) == [1, 2, 2, 2]
+        assert sum(math.isnan(number) for vector in vectors for number in vector) == 1
+        assert world.sandbox.stats.report()["faults"] == {"nan": 1, "wrong-dim": 1}
+
+    play(scenario)
+
+
+def test_a_batch_over_the_enqueued_tokens_fails_and_fits_when_the_others_have_ended() -> None:
+    async def scenario(world: World) -> None:
+        first = await world.submit(lines(*(request(n, "one two three four five") for n in range(4))))
+        await world.wait(1.01, first)
+        second = await world.submit(lines(request(9, "six")))
+        second = await world.wait(1.01, second)
+        assert second.status == "failed"
+        assert second.errors
+        assert second.errors.data
+        assert second.errors.data[0].code == "token_limit_exceeded"
+        assert "Limit: 20 enqueued tokens" in (second.errors.data[0].message or "")
+        first = await world.wait(3, first)
+        assert first.status == "completed"
+        third = await world.wait(4, await world.submit(lines(request(9, "six"))))
+        assert third.status == "completed"
+
+    play(scenario, queue=20)
 
 
 def test_batches_are_listed_newest_first_in_pages() -> None:

@@ -327,3 +327,9 @@ def test_a_schema_that_refers_to_itself_ends() -> None:
     }
     answer = post({"model": "gpt-4o", "messages": HELLO, **schema(tree)})
     assert json.loads(answer.json()["choices"][0]["message"]["content"])["name"]
+
+
+def test_a_schema_whose_parts_all_refer_to_the_whole_ends() -> None:
+    value = {"type": "object", "allOf": [{"$ref": "#"}] * 50, "properties": {"name": {"type": "string"}}}
+    answer = post({"model": "gpt-4o", "messages": HELLO, **schema(value, strict=False)})
+    assert "name" in json.loads(answer.json()["choices"][0]["message"]["content"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -191,3 +192,19 @@ def test_limits_over_http_in_real_time() -> None:
         counts = server.stats()["requests"]["/v1/embeddings"]
         assert counts["429"] == 3
         assert counts["200"] >= 600
+
+
+def test_refused_forms_count_as_requests_like_refused_json() -> None:
+    """The guide on limits: unsuccessful requests count too."""
+    with start(rpm=2) as process:
+        headers = {"Authorization": f"Bearer {process.key}"}
+        with httpx.Client(base_url=process.url, headers=headers, timeout=10) as http:
+            bad: dict[str, Any] = {
+                "data": {"model": "whisper-1", "temperature": "9"},
+                "files": {"file": ("a.wav", b"x")},
+            }
+            answers = [http.post("/audio/transcriptions", **bad) for _ in range(3)]
+            assert [answer.status_code for answer in answers] == [400, 400, 429]
+            assert [answer.headers["x-ratelimit-remaining-requests"] for answer in answers] == ["1", "0", "0"]
+            other = http.post("/audio/transcriptions", data={"model": "nobody"}, files={"file": ("a.wav", b"x")})
+            assert other.status_code == 404

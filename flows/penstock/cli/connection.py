@@ -19,24 +19,6 @@ if TYPE_CHECKING:
     from penstock.api.provider import Provider
     from penstock.api.retrying import Retry
 
-PROVIDER = typer.Option(
-    "openai", "--provider", help="openai, or sandbox: the `penstock sandbox` that is running on this machine."
-)
-BASE_URL = typer.Option(
-    None,
-    "--base-url",
-    metavar="URL",
-    help="The server's address with the version; OPENAI_BASE_URL if left out, then OpenAI itself, and for the sandbox "
-    "http://127.0.0.1:8080/v1. OPENAI_API_KEY is not sent to an address that is given here, unless it is OpenAI's.",
-    show_default=False,
-)
-KEY_VARIABLE = typer.Option(
-    None,
-    "--key-variable",
-    metavar="NAME",
-    help="The environment variable that holds the key; OPENAI_API_KEY if left out.",
-    show_default=False,
-)
 MOST = typer.Option(100, "--most", min=1, help="How many at the most.")
 YES = typer.Option(False, "--yes", "-y", help="Do not ask first.")
 _SANDBOX = "http://127.0.0.1:8080/v1"

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from penstock.cli.connection import BASE_URL, KEY_VARIABLE, MOST, PROVIDER, carry_out, chosen_provider, first
-from penstock.cli.console import clear_errors, print_json, say
+from penstock.cli.connection import MOST, YES, confirm, first
+from penstock.cli.console import print_json, say
 from penstock.cli.exit_codes import ExitCode
-from penstock.cli.files import send
-from penstock.cli.listing import moment, print_facts, print_table, shown, told_more
-from penstock.cli.options import JSON
+from penstock.cli.listing import moment, print_facts, shown
+from penstock.cli.server_command import Server, server_command
+from penstock.cli.transfer import file_id
 
 if TYPE_CHECKING:
     from penstock.api import Api
@@ -30,11 +29,14 @@ def register(app: typer.Typer) -> None:
     app.add_typer(finetune, name="finetune")
 
 
-@finetune.command(
+@server_command(
+    finetune,
+    "start",
     epilog="Examples:  penstock finetune start train.jsonl --model gpt-4o-mini-2024-07-18  |  "
     "penstock finetune start file-abc123 --model gpt-4o-mini-2024-07-18 --validation valid.jsonl --watch",
 )
 def start(
+    server: Server,
     training: str = typer.Argument(
         ..., metavar="TRAINING", help="A file's id, or a file here, which is uploaded first.", show_default=False
     ),
@@ -54,140 +56,85 @@ def start(
     ),
     seed: int | None = typer.Option(None, "--seed", help="Makes jobs repeatable.", show_default=False),
     watched: bool = typer.Option(False, "--watch", help="Stay and show its events until it has ended."),
-    provider: str = PROVIDER,
-    base_url: str | None = BASE_URL,
-    key_variable: str | None = KEY_VARIABLE,
-    as_json: bool = JSON,
 ) -> None:
     """Start a job. It costs money, so it is not started twice when it may have been."""
-    with clear_errors(as_json=as_json):
-        server = chosen_provider(provider, base_url, key_variable)
 
-        async def begin(api: Api) -> FineTuningJob:
-            return await api.fine_tuning.create(
-                training_file=await _file_id(api, training),
-                model=model,
-                validation_file=await _file_id(api, validation) if validation else None,
-                suffix=suffix,
-                hyperparameters={"n_epochs": epochs} if epochs else None,
-                seed=seed,
-            )
+    async def begin(api: Api) -> FineTuningJob:
+        return await api.fine_tuning.create(
+            training_file=await file_id(api, training, "fine-tune"),
+            model=model,
+            validation_file=await file_id(api, validation, "fine-tune") if validation else None,
+            suffix=suffix,
+            hyperparameters={"n_epochs": epochs} if epochs else None,
+            seed=seed,
+        )
 
-        job = carry_out(server, begin, creates="penstock finetune list")
-        if as_json and not watched:
-            print_json(job.raw)
-        elif not as_json:
-            say(f"{shown(job.id)}  {shown(job.status)}")
-        if watched:
-            _end(carry_out(server, lambda api: _watch(api, job.id, 5.0, as_json)))
+    job = server.ask(begin, creates="penstock finetune list")
+    if server.as_json and not watched:
+        print_json(job.raw)
+    elif not server.as_json:
+        _print_state(job)
+    if watched:
+        _end(server.ask(lambda api: _watch(api, job.id, 5.0, server.as_json)))
 
 
-@finetune.command("list", epilog="Examples:  penstock finetune list  |  penstock finetune list --most 5 --json")
-def list_jobs(
-    most: int = MOST,
-    provider: str = PROVIDER,
-    base_url: str | None = BASE_URL,
-    key_variable: str | None = KEY_VARIABLE,
-    as_json: bool = JSON,
-) -> None:
+@server_command(finetune, "list", epilog="Examples:  penstock finetune list  |  penstock finetune list --most 5 --json")
+def list_jobs(server: Server, most: int = MOST) -> None:
     """List jobs, the newest first."""
-    with clear_errors(as_json=as_json):
-        server = chosen_provider(provider, base_url, key_variable)
-        found, more = carry_out(server, lambda api: first(api.fine_tuning.list(), most))
-        if as_json:
-            print_json([job.raw for job in found])
-            return
-        rows = [(job.id, job.status, moment(job.created_at), job.model, job.fine_tuned_model) for job in found]
-        print_table(("job", "status", "created", "from", "new model"), rows, nothing="no job")
-        told_more(most, more)
+    columns = ("job", "status", "created", "from", "new model")
+    server.list(lambda api: api.fine_tuning.list(), most, columns, _row, nothing="no job")
 
 
-@finetune.command(
-    epilog="Examples:  penstock finetune show ftjob-abc123  |  penstock finetune show ftjob-abc123 --json"
+@server_command(
+    finetune,
+    "show",
+    epilog="Examples:  penstock finetune show ftjob-abc123  |  penstock finetune show ftjob-abc123 --json",
 )
-def show(
-    job_id: str = _JOB,
-    provider: str = PROVIDER,
-    base_url: str | None = BASE_URL,
-    key_variable: str | None = KEY_VARIABLE,
-    as_json: bool = JSON,
-) -> None:
+def show(server: Server, job_id: str = _JOB) -> None:
     """Show one job: its state, files, model, and why it failed."""
-    with clear_errors(as_json=as_json):
-        server = chosen_provider(provider, base_url, key_variable)
-        job = carry_out(server, lambda api: api.fine_tuning.retrieve(job_id))
-        if as_json:
-            print_json(job.raw)
-        else:
-            _print_job(job)
+    server.show(lambda api: api.fine_tuning.retrieve(job_id), _print_job)
 
 
-@finetune.command(epilog="Examples:  penstock finetune events ftjob-abc123  |  add --json for the figures in `data`")
-def events(
-    job_id: str = _JOB,
-    most: int = MOST,
-    provider: str = PROVIDER,
-    base_url: str | None = BASE_URL,
-    key_variable: str | None = KEY_VARIABLE,
-    as_json: bool = JSON,
-) -> None:
+@server_command(
+    finetune,
+    "events",
+    epilog="Examples:  penstock finetune events ftjob-abc123  |  add --json for the figures in `data`",
+)
+def events(server: Server, job_id: str = _JOB, most: int = MOST) -> None:
     """Show the last events of a job, the oldest first."""
-    with clear_errors(as_json=as_json):
-        server = chosen_provider(provider, base_url, key_variable)
-        found, _ = carry_out(server, lambda api: first(api.fine_tuning.events(job_id), most))
-        found.reverse()
-        if as_json:
-            print_json([event.raw for event in found])
-            return
-        for event in found:
-            say(_event_line(event))
-        if not found:
-            say("no event")
+    found, _ = server.ask(lambda api: first(api.fine_tuning.events(job_id), most))
+    found.reverse()
+    if server.as_json:
+        print_json([event.raw for event in found])
+        return
+    for event in found:
+        say(_event_line(event))
+    if not found:
+        say("no event")
 
 
-@finetune.command(epilog="Example:  penstock finetune cancel ftjob-abc123")
-def cancel(
-    job_id: str = _JOB,
-    provider: str = PROVIDER,
-    base_url: str | None = BASE_URL,
-    key_variable: str | None = KEY_VARIABLE,
-    as_json: bool = JSON,
-) -> None:
+@server_command(
+    finetune,
+    "cancel",
+    epilog="Examples:  penstock finetune cancel ftjob-abc123  |  penstock finetune cancel ftjob-abc123 --yes",
+)
+def cancel(server: Server, job_id: str = _JOB, yes: bool = YES) -> None:
     """End a job; what it has trained until then is lost."""
-    with clear_errors(as_json=as_json):
-        server = chosen_provider(provider, base_url, key_variable)
-        job = carry_out(server, lambda api: api.fine_tuning.cancel(job_id))
-        if as_json:
-            print_json(job.raw)
-        else:
-            say(f"{shown(job.id)}  {shown(job.status)}")
+    confirm(f"Cancel the job {job_id}?", yes)
+    server.show(lambda api: api.fine_tuning.cancel(job_id), _print_state)
 
 
-@finetune.command(
+@server_command(
+    finetune,
+    "watch",
     epilog="Examples:  penstock finetune watch ftjob-abc123  |  "
     "penstock finetune watch ftjob-abc123 --json | jq .data\n\n"
     "Exit code 1 when the job failed or was cancelled. Ctrl-C ends the watching, not the job.",
+    json_help="JSON for programs: one event a line, the job last.",
 )
-def watch(
-    job_id: str = _JOB,
-    every: float = _EVERY,
-    provider: str = PROVIDER,
-    base_url: str | None = BASE_URL,
-    key_variable: str | None = KEY_VARIABLE,
-    as_json: bool = typer.Option(False, "--json", help="JSON for programs: one event a line, the job last."),
-) -> None:
+def watch(server: Server, job_id: str = _JOB, every: float = _EVERY) -> None:
     """Show the events of a job as they happen, until it has ended."""
-    with clear_errors(as_json=as_json):
-        server = chosen_provider(provider, base_url, key_variable)
-        job = carry_out(server, lambda api: _watch(api, job_id, every, as_json))
-        _end(job)
-
-
-async def _file_id(api: Api, given: str) -> str:
-    """The id of a file: as given, or of the file here of that name, once it is uploaded."""
-    if Path(given).is_file():
-        return (await send(api, Path(given), "fine-tune")).id
-    return given
+    _end(server.ask(lambda api: _watch(api, job_id, every, server.as_json)))
 
 
 async def _watch(api: Api, job_id: str, every: float, as_json: bool) -> FineTuningJob:
@@ -209,6 +156,14 @@ async def _watch(api: Api, job_id: str, every: float, as_json: bool) -> FineTuni
 def _end(job: FineTuningJob) -> None:
     if job.status != "succeeded":
         raise SystemExit(int(ExitCode.ROWS_FAILED))
+
+
+def _row(job: FineTuningJob) -> tuple[object, ...]:
+    return job.id, job.status, moment(job.created_at), job.model, job.fine_tuned_model
+
+
+def _print_state(job: FineTuningJob) -> None:
+    say(f"{shown(job.id)}  {shown(job.status)}")
 
 
 def _event_line(event: FineTuningEvent) -> str:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from penstock.cli.connection import (
-    BASE_URL,
-    KEY_VARIABLE,
-    MOST,
-    PROVIDER,
-    YES,
-    carry_out,
-    chosen_provider,
-    confirm,
-    first,
-)
-from penstock.cli.console import clear_errors, print_json, say
-from penstock.cli.listing import moment, print_facts, print_table, told_more
-from penstock.cli.options import JSON
+from penstock.cli.connection import MOST, YES, first
+from penstock.cli.listing import moment, print_facts
+from penstock.cli.server_command import Server, server_command
+
+if TYPE_CHECKING:
+    from penstock.api.models import Model
 
 models = typer.Typer(no_args_is_help=True, help="The models of a server: list, show, and delete fine-tuned ones.")
 _MODEL = typer.Argument(..., metavar="MODEL", help="A model's id.", show_default=False)
+_ALL = 1_000_000
 
 
 def register(app: typer.Typer) -> None:
@@ -28,65 +23,41 @@ def register(app: typer.Typer) -> None:
     app.add_typer(models, name="models")
 
 
-@models.command(
+@server_command(
+    models,
     "list",
     epilog="Examples:  penstock models list  |  penstock models list --find embedding  |  "
     "penstock models list --base-url http://localhost:11434/v1",
 )
 def list_models(
+    server: Server,
     find: str = typer.Option("", "--find", help="Only models whose id has this."),
     most: int = MOST,
-    provider: str = PROVIDER,
-    base_url: str | None = BASE_URL,
-    key_variable: str | None = KEY_VARIABLE,
-    as_json: bool = JSON,
 ) -> None:
     """List the models that the key may see."""
-    with clear_errors(as_json=as_json):
-        server = chosen_provider(provider, base_url, key_variable)
-        found, _ = carry_out(server, lambda api: first(api.models.list(), 1_000_000))
-        found = sorted((model for model in found if find.lower() in model.id.lower()), key=lambda model: model.id)
-        if as_json:
-            print_json([model.raw for model in found[:most]])
-            return
-        rows = [(model.id, moment(model.created), model.owned_by) for model in found[:most]]
-        print_table(("model", "created", "owner"), rows, nothing="no model")
-        told_more(most, len(found) > most)
+    found, _ = server.ask(lambda api: first(api.models.list(), _ALL))
+    found = sorted((model for model in found if find.lower() in model.id.lower()), key=lambda model: model.id)
+    server.table(found[:most], most, ("model", "created", "owner"), _row, nothing="no model", more=len(found) > most)
 
 
-@models.command(epilog="Examples:  penstock models show gpt-4o  |  penstock models show gpt-4o --json")
-def show(
-    model: str = _MODEL,
-    provider: str = PROVIDER,
-    base_url: str | None = BASE_URL,
-    key_variable: str | None = KEY_VARIABLE,
-    as_json: bool = JSON,
-) -> None:
+@server_command(models, "show", epilog="Examples:  penstock models show gpt-4o  |  penstock models show gpt-4o --json")
+def show(server: Server, model: str = _MODEL) -> None:
     """Show one model."""
-    with clear_errors(as_json=as_json):
-        server = chosen_provider(provider, base_url, key_variable)
-        found = carry_out(server, lambda api: api.models.retrieve(model))
-        if as_json:
-            print_json(found.raw)
-        else:
-            print_facts({**found.raw, "created": moment(found.created)})
+    server.show(
+        lambda api: api.models.retrieve(model),
+        lambda found: print_facts({**found.raw, "created": moment(found.created)}),
+    )
 
 
-@models.command(epilog="Examples:  penstock models delete ft:gpt-4o-mini:acme::abc123  |  add --yes not to be asked")
-def delete(
-    model: str = _MODEL,
-    yes: bool = YES,
-    provider: str = PROVIDER,
-    base_url: str | None = BASE_URL,
-    key_variable: str | None = KEY_VARIABLE,
-    as_json: bool = JSON,
-) -> None:
+@server_command(
+    models,
+    "delete",
+    epilog="Examples:  penstock models delete ft:gpt-4o-mini:acme::abc123  |  add --yes not to be asked",
+)
+def delete(server: Server, model: str = _MODEL, yes: bool = YES) -> None:
     """Delete a fine-tuned model for good; only its organization's owners may."""
-    with clear_errors(as_json=as_json):
-        server = chosen_provider(provider, base_url, key_variable)
-        confirm(f"Delete the model {model} for good?", yes)
-        gone = carry_out(server, lambda api: api.models.delete(model))
-        if as_json:
-            print_json(gone.raw)
-        else:
-            say(f"{gone.id} is deleted" if gone.deleted else f"{gone.id} was not deleted")
+    server.delete(f"the model {model}", lambda api: api.models.delete(model), yes=yes)
+
+
+def _row(model: Model) -> tuple[object, ...]:
+    return model.id, moment(model.created), model.owned_by

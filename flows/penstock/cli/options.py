@@ -40,18 +40,23 @@ RUN = typer.Argument(
 
 
 def parse_params(given: Sequence[str]) -> dict[str, str]:
-    """``-p name=value`` as a mapping.
+    """``-p name=value`` as a mapping; see `parse_pairs`."""
+    return parse_pairs("-p", given)
+
+
+def parse_pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """The values ``NAME=VALUE`` of a repeatable option as a mapping.
 
     Raises:
         UsageError: there is no ``=``, or no name before it.
     """
-    params: dict[str, str] = {}
+    pairs: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise UsageError(f"-p takes NAME=VALUE, and got {text!r}")
-        params[name.strip()] = value
-    return params
+            raise UsageError(f"{option} takes NAME=VALUE, and got {text!r}")
+        pairs[name.strip()] = value
+    return pairs
 
 
 def state_roots(chosen: str | None) -> list[Path]:

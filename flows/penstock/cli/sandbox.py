@@ -78,6 +78,9 @@ def sandbox(
     ] = None,
     rpm: Annotated[str | None, typer.Option(help="Requests per minute for each model, enforced with 429.")] = None,
     tpm: Annotated[str | None, typer.Option(help="Tokens per minute for each model, enforced with 429.")] = None,
+    queue: Annotated[
+        str | None, typer.Option(help="Tokens that may wait in batches, for each model; more fail a batch.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides which requests meet faults.")] = 0,
     poison: Annotated[
         list[str] | None, typer.Option(help="A request whose input has this text gets 400. Repeatable.")
@@ -111,6 +114,7 @@ def sandbox(
                 latency=latency,
                 rpm=_count(rpm, "--rpm"),
                 tpm=_count(tpm, "--tpm"),
+                queue=_count(queue, "--queue"),
                 seed=seed,
                 poison=poison or (),
                 models=model or (),

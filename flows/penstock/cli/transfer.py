@@ -1,11 +1,17 @@
-"""How far a file is on its way: one line that grows on a terminal, a line now and then elsewhere."""
+"""Files on their way, and how far they are: one line that grows on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from penstock.values import format_size
+
+if TYPE_CHECKING:
+    from penstock.api import Api
+    from penstock.api.files import FileObject
 
 _EVERY_LIVE = 0.1
 _EVERY_PLAIN = 10.0
@@ -44,3 +50,19 @@ class Transfer:
         sys.stderr.write(f"\r{line.ljust(self._written)}" if self._live else line + "\n")
         sys.stderr.flush()
         self._written = len(line)
+
+
+async def send(api: Api, file: Path, purpose: str, name: str | None = None) -> FileObject:
+    """Upload with its progress on standard error."""
+    transfer = Transfer(f"uploading {file.name}")
+    try:
+        return await api.files.upload(file, purpose, filename=name, progress=transfer)
+    finally:
+        transfer.end()
+
+
+async def file_id(api: Api, given: str, purpose: str) -> str:
+    """The id of a file: as given, or of the file here of that name, once it is uploaded."""
+    if Path(given).is_file():
+        return (await send(api, Path(given), purpose)).id
+    return given

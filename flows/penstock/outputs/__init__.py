@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from penstock.outputs.base import Origin, Output, Published
 from penstock.outputs.csv import Csv
+from penstock.outputs.delta import Delta
 from penstock.outputs.jsonl import JsonLines
+from penstock.outputs.lancedb import LanceDb
 from penstock.outputs.parquet import Parquet
 
-KINDS: dict[str, type[Output]] = {kind.kind: kind for kind in (Parquet, JsonLines, Csv)}
+KINDS: dict[str, type[Output]] = {kind.kind: kind for kind in (Parquet, JsonLines, Csv, Delta, LanceDb)}
 
-__all__ = ["KINDS", "Csv", "JsonLines", "Origin", "Output", "Parquet", "Published"]
+__all__ = ["KINDS", "Csv", "Delta", "JsonLines", "LanceDb", "Origin", "Output", "Parquet", "Published"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from penstock.errors import InputError
 
@@ -30,7 +29,7 @@ def existing_schema(folder: Path, partition_by: list[str]) -> pa.Schema | None:
     for path in _visible_files(folder):
         if path.suffix != ".parquet":
             raise InputError(f"{path} is no Parquet file; mode: append needs a folder of nothing else")
-        levels = [unquote(part.split("=", 1)[0]) for part in path.relative_to(folder).parts[:-1] if "=" in part]
+        levels = [part.split("=", 1)[0] for part in path.relative_to(folder).parts[:-1] if "=" in part]
         if levels != partition_by:
             here = f"by {', '.join(levels)}" if levels else "not at all"
             raise InputError(f"{path} is partitioned {here}, and partition_by says otherwise; make them the same")

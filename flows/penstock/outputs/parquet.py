@@ -92,9 +92,10 @@ class Parquet(Output):
     def check(self, schema: pa.Schema | None = None) -> None:
         """The folder is ours, or the rows can be added to it; the partition columns are there and can name folders."""
         from penstock.outputs.folder import check_folder, check_place
+        from penstock.outputs.hive import check_columns
 
         if schema is not None:
-            self._check_partitions(schema)
+            check_columns(self.partition_by, schema)
         if self.mode == "replace":
             check_folder(self.target)
         else:
@@ -130,20 +131,6 @@ class Parquet(Output):
         from penstock.outputs.folder import damage
 
         return damage(self.target, files, alone=self.mode == "replace")
-
-    def _check_partitions(self, schema: pa.Schema) -> None:
-        from penstock.outputs.hive import is_allowed
-
-        for name in self.partition_by:
-            if name not in schema.names:
-                raise InputError(f"partition_by: the rows have no column {name!r}")
-            if not is_allowed(schema.field(name).type):
-                raise InputError(
-                    f"partition_by: {name!r} is {schema.field(name).type}; texts, whole numbers, booleans and dates "
-                    "can name folders. Make one of it with a derive step"
-                )
-        if set(schema.names) == set(self.partition_by):
-            raise InputError("partition_by: no column would be left for the files")
 
     def _fill(
         self, folder: Path, *, parts: Sequence[Path], schema: pa.Schema | None, origin: Origin, prefix: str

@@ -129,7 +129,7 @@ class Rewriter:
         while rows.num_rows:
             room = rows.num_rows if self._file_rows is None else self._file_rows - stream.file_rows
             piece, rows = rows.slice(0, room), rows.slice(room)
-            self._opened(stream).write_table(piece.cast(self._schema), row_group_size=piece.num_rows)
+            self._opened(stream).write_table(piece, row_group_size=piece.num_rows)
             stream.file_rows += piece.num_rows
             if stream.file_rows == self._file_rows:
                 self._close(stream)

@@ -19,6 +19,7 @@ import msgspec
 
 from penstock.sandbox import errors
 from penstock.sandbox.batch_lines import Checked, check_lines
+from penstock.sandbox.batch_queue import BatchQueue, count_tokens
 from penstock.sandbox.contract import Answer
 from penstock.sandbox.errors import ApiError
 from penstock.sandbox.exchange import perform
@@ -77,6 +78,10 @@ def cancel(sandbox: Sandbox, batch: dict[str, Any]) -> None:
         batches(sandbox).put(batch["id"], batch)
 
 
+class _WithUsage(msgspec.Struct):
+    usage: dict[str, Any] | None = None
+
+
 class _Results:
     """The lines of one result file, written as they come; kept only when there is one."""
 
@@ -119,7 +124,7 @@ class _Run:
         self._pace = sandbox.settings.pace
         self._input = content_path(sandbox, batch["input_file_id"])
         self._found = Checked()
-        self._done = 0
+        self._tokens = self._done = 0
         folder = sandbox.archive.folder("uploads")
         self._output, self._errors = _Results(folder), _Results(folder)
 
@@ -128,6 +133,10 @@ class _Run:
         batch, cards = self._batch, self._sandbox.cards
         models = frozenset(cards)
         self._found = await asyncio.to_thread(check_lines, self._input, batch["endpoint"], models)
+        if self._sandbox.settings.queue is not None and not self._found.errors:
+            # A file that is deleted meanwhile is told when its requests are to be carried out.
+            with suppress(FileNotFoundError):
+                self._tokens = await count_tokens(self._sandbox, batch["endpoint"], self._input, self._found.offsets)
         self._sandbox.agenda.at(batch["created_at"] + self._pace, self._show_validated)
 
     def _show_validated(self) -> None:
@@ -137,8 +146,8 @@ class _Run:
             self._plan_end("cancelled", batch["cancelling_at"] + self._pace)
             return
         at = batch["created_at"] + self._pace
-        if self._found.errors:
-            batch["errors"] = {"object": "list", "data": self._found.errors}
+        if mistakes := self._found.errors or self._no_room():
+            batch["errors"] = {"object": "list", "data": mistakes}
             self._change("failed", at)
             return
         batch["model"] = self._found.model or None
@@ -146,6 +155,13 @@ class _Run:
         random.Random(batch["id"]).shuffle(self._found.offsets)  # noqa: S311  # has to be repeatable
         self._change("in_progress", at)
         self._plan_part(at, 1)
+
+    def _no_room(self) -> list[dict[str, Any]]:
+        limit = self._sandbox.settings.queue
+        if limit is None:
+            return []
+        error = self._sandbox.store(BatchQueue).enter(self._batch["id"], self._found.model, self._tokens, limit)
+        return [] if error is None else [error]
 
     def _plan_part(self, started: float, part: int) -> None:
         due = started + self._pace * part / _PARTS
@@ -182,17 +198,13 @@ class _Run:
     async def _do(self, request: dict[str, Any]) -> None:
         counts = self._batch["request_counts"]
         answer = await self._answer(request["body"])
-        body = answer.body if isinstance(answer.body, bytes) else b"null"
-        response = {
-            "status_code": answer.status,
-            "request_id": secrets.token_hex(16),
-            "body": msgspec.Raw(body),
-        }
+        body = msgspec.Raw(_in_json(answer))
+        response = {"status_code": answer.status, "request_id": secrets.token_hex(16), "body": body}
         good = answer.status < 400
         counts["completed" if good else "failed"] += 1
         (self._output if good else self._errors).add(_line(request["custom_id"], response, None))
         if good:
-            self._count_usage(msgspec.json.decode(body))
+            self._count_usage(body)
 
     async def _answer(self, body: dict[str, Any]) -> Answer:
         try:
@@ -205,9 +217,13 @@ class _Run:
             traceback.print_exc()
             return _refusal(errors.server_error())
 
-    def _count_usage(self, answer: Any) -> None:
-        given = answer.get("usage") if isinstance(answer, dict) else None
-        if not isinstance(given, dict):
+    def _count_usage(self, body: msgspec.Raw) -> None:
+        try:
+            given = msgspec.json.decode(body, type=_WithUsage).usage
+        except msgspec.DecodeError:
+            # A fault has put NaN into it.
+            return
+        if given is None:
             return
         usage = self._batch["usage"]
         usage["input_tokens"] += given.get("prompt_tokens") or 0
@@ -244,6 +260,8 @@ class _Run:
 
     def _change(self, status: str, at: float) -> None:
         self._batch |= {"status": status, f"{status}_at": int(at)}
+        if status not in ACTIVE:
+            self._sandbox.store(BatchQueue).leave(self._batch["id"])
         batches(self._sandbox).put(self._batch["id"], self._batch)
 
 
@@ -256,8 +274,16 @@ def _line(custom_id: str, response: dict[str, Any] | None, error: dict[str, str]
     }
 
 
+def _in_json(answer: Answer) -> bytes:
+    """The body as it may stand in a line: refusals may be indented, or web pages."""
+    body = answer.body if isinstance(answer.body, bytes) else b"null"
+    if not answer.media_type.startswith("application/json"):
+        return msgspec.json.encode(body.decode(errors="replace"))
+    return msgspec.json.format(body, indent=-1) if answer.status >= 400 else body
+
+
 def _refusal(error: ApiError) -> Answer:
-    return Answer(msgspec.json.format(error.body(), indent=-1), error.status)
+    return Answer(error.body(), error.status)
 
 
 def _deleted() -> dict[str, Any]:

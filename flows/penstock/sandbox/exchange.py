@@ -15,6 +15,7 @@ from penstock.sandbox import errors
 from penstock.sandbox.contract import Answer, Call, Operation, Work
 from penstock.sandbox.errors import ApiError
 from penstock.sandbox.faults import FAULTS, Kind, check_name
+from penstock.sandbox.forms import FORM
 from penstock.sandbox.garble import garble
 from penstock.sandbox.refusals import BARE, refuse
 from penstock.sandbox.state import Sandbox
@@ -23,6 +24,8 @@ from penstock.sandbox.uploads import ClientGone, read_form
 
 FAULT_HEADER = "x-sandbox-fault"
 TRACE = "penstock.trace"
+_OF_HTTP = frozenset({Kind.TRANSPORT, Kind.BODY})
+"""Faults that a line in a file cannot meet."""
 
 
 @dataclass(slots=True)
@@ -173,7 +176,26 @@ async def answer_work(sandbox: Sandbox, work: Work) -> Answer:
 async def perform(sandbox: Sandbox, method: str, path: str, body: bytes) -> Answer:
     """Do a request from inside (a line of a batch): checked, answered and counted like one from outside.
 
-    Limits, latency and faults are those of connections; only `poison` holds here too.
+    Latency, limits per minute and faults of the connection or of the body's bytes are those of HTTP; what a fault
+    makes of an answer, or puts in its place, holds here too, and so does `poison`.
+
+    Raises:
+        ApiError: it is refused.
+    """
+    work = prepare_inside(sandbox, method, path, body)
+    refuse_poison(sandbox, work)
+    name = sandbox.faults.draw()
+    kind = FAULTS[name].kind if name else None
+    if name is None or kind in _OF_HTTP:
+        return await answer_work(sandbox, work)
+    sandbox.stats.fault(name)
+    if kind is Kind.REFUSAL:
+        return refuse(name, model=work.model, key=sandbox.settings.key)
+    return await garble(name, await work.answer())
+
+
+def prepare_inside(sandbox: Sandbox, method: str, path: str, body: bytes) -> Work:
+    """A request from inside, checked.
 
     Raises:
         ApiError: it is refused.
@@ -181,9 +203,7 @@ async def perform(sandbox: Sandbox, method: str, path: str, body: bytes) -> Answ
     operation = sandbox.operations.get((method, path))
     if operation is None:
         raise errors.unknown_url(method, path)
-    work = operation.prepare(Call(sandbox, {}, {}, {"content-type": "application/json"}, body))
-    refuse_poison(sandbox, work)
-    return await answer_work(sandbox, work)
+    return operation.prepare(Call(sandbox, {}, {}, {"content-type": "application/json"}, body))
 
 
 def _asked_fault(headers: Mapping[str, str]) -> str | None:
@@ -198,10 +218,14 @@ def _asked_fault(headers: Mapping[str, str]) -> str | None:
 
 def _named_model(call: Call) -> str:
     try:
-        model = call.json().get("model")
+        model = call.form().text("model") if _is_form(call) else call.json().get("model")
     except ApiError:
         return ""
     return model if isinstance(model, str) and model in call.sandbox.cards else ""
+
+
+def _is_form(call: Call) -> bool:
+    return call.headers.get("content-type", "").lower().startswith(FORM)
 
 
 async def _read(receive: Receive, most: int) -> bytes:

@@ -77,24 +77,48 @@ def _waiting() -> SimpleQueue[tuple[Future[Heard], bytes]]:
 
 
 def _serve(waiting: SimpleQueue[tuple[Future[Heard], bytes]]) -> None:
-    """One thread's life: it owns one process and hands it a file at a time."""
-    process: subprocess.Popen[bytes] | None = None
+    """One thread's life: it hands its process a file at a time."""
+    child = _Child()
     while True:
         future, content = waiting.get()
         if not future.set_running_or_notify_cancel():
             continue
-        if process is None or process.poll() is not None:
-            process = _start()
         try:
-            answer = _ask(process, content)
-        except (EOFError, OSError) as error:
-            _end(process)
-            future.set_exception(RecogniserDied(f"the recogniser ended with code {process.returncode}: {error}"))
+            answer = child.ask(content)
+        except RecogniserDied as error:
+            future.set_exception(error)
             continue
         if isinstance(answer, _Unheard):
             future.set_exception(NotHeard(answer.reason))
         else:
             future.set_result(answer.heard)
+
+
+class _Child:
+    """A process that hears; started when it is first needed, and again when it has died."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, content: bytes) -> _Answer | _Unheard:
+        """Its answer; when it was killed since its last one, that of the next.
+
+        Raises:
+            RecogniserDied: a new process died of this file.
+        """
+        kept = self._process
+        if kept is not None:
+            try:
+                return _ask(kept, content)
+            except (EOFError, OSError):
+                _end(kept)
+        process = self._process = _start()
+        try:
+            return _ask(process, content)
+        except (EOFError, OSError) as error:
+            self._process = None
+            _end(process)
+            raise RecogniserDied(f"the recogniser ended with code {process.returncode}: {error}") from None
 
 
 def _start() -> subprocess.Popen[bytes]:

@@ -104,6 +104,7 @@ def start(
     latency: str | float | None = None,
     rpm: int | None = None,
     tpm: int | None = None,
+    queue: int | None = None,
     seed: int = 0,
     poison: Sequence[str] = (),
     models: Sequence[str] = (),
@@ -120,6 +121,7 @@ def start(
         latency: ``200ms`` or ``150ms..250ms``; a number is seconds.
         rpm: requests per minute for each model.
         tpm: tokens per minute for each model.
+        queue: tokens that may wait in batches, for each model.
         seed: decides which requests meet faults.
         poison: a request whose input holds one of these texts gets 400.
         models: further embedding models, ``NAME:SIZE``.
@@ -138,6 +140,7 @@ def start(
         latency=latency,
         rpm=rpm,
         tpm=tpm,
+        queue=queue,
         seed=seed,
         poison=poison,
         models=models,

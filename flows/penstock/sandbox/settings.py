@@ -27,6 +27,7 @@ class Settings:
         latency: the least and the most seconds an answer is held back.
         rpm: requests per minute for each model; None enforces none.
         tpm: tokens per minute for each model; None enforces none.
+        queue: tokens that may wait in batches, for each model; None enforces none.
         seed: decides which requests meet faults, and the latencies.
         poison: a request whose input holds one of these texts is refused with 400.
         models: further embedding models: name to vector size.
@@ -41,6 +42,7 @@ class Settings:
     latency: tuple[float, float] = (0.0, 0.0)
     rpm: int | None = None
     tpm: int | None = None
+    queue: int | None = None
     seed: int = 0
     poison: tuple[str, ...] = ()
     models: Mapping[str, int] = field(default_factory=dict)
@@ -58,6 +60,7 @@ class Settings:
         latency: str | float | None = None,
         rpm: int | None = None,
         tpm: int | None = None,
+        queue: int | None = None,
         seed: int = 0,
         poison: Sequence[str] = (),
         models: Sequence[str] = (),
@@ -73,7 +76,7 @@ class Settings:
             raise InputError("the key must be printable ASCII without spaces, for example sk-sandbox")
         if not 0 <= port <= 65_535:
             raise InputError(f"{port} is not a port; it must be from 0 (any free one) to 65535")
-        for name, value in (("rpm", rpm), ("tpm", tpm)):
+        for name, value in (("rpm", rpm), ("tpm", tpm), ("queue", queue)):
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; it must be 1 or more, or left out for no limit")
         if "" in poison:
@@ -86,6 +89,7 @@ class Settings:
             latency=parse_latency(latency),
             rpm=rpm,
             tpm=tpm,
+            queue=queue,
             seed=seed,
             poison=tuple(poison),
             models=dict(_parse_model(text) for text in models),

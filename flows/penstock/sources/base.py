@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -17,10 +17,10 @@ class FileState:
     """What tells whether a file is still the one that was planned.
 
     Attributes:
-        path: as a full path.
+        path: as a full path, or the address of an object.
         size: bytes.
         modified_ns: time of the last change.
-        digest: hash of the content (of a large file: of its beginning, middle and end), in hexadecimal.
+        digest: hash of the content (of a large file: of its beginning, middle and end), or an object's size and tag.
     """
 
     path: str
@@ -40,6 +40,8 @@ class Slice:
         start, end: the bytes they stand in, for formats that are read by bytes; 0 for others.
         first_line: the line of the file that the first row begins on, from 1.
         digest: hash of what the slice holds, so that a slice which only moved, or whose file only grew, is known again.
+        counted: whether `rows` and `first_row` were counted; else they are estimates, and `read` tells how many there
+            are (`SliceData.records`). Line numbers are then found when a bad row needs one.
     """
 
     file: int
@@ -49,13 +51,15 @@ class Slice:
     end: int = 0
     first_line: int = 1
     digest: str = ""
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
     """A row of the source that cannot be read.
 
-    `number` counts the file's rows from 0, blank lines too; `line` is where it begins, from 1.
+    `number` counts the file's rows from 0, blank lines too; `line` is where it begins, from 1, and in sources without
+    lines the row's number from 1. `file` is a path, an address, or the database of a query.
     """
 
     file: str
@@ -69,19 +73,31 @@ class BadRow:
 class SliceData:
     """The rows of a slice that can be read, and those that cannot. `numbers` holds each good row's number in its file.
 
-    The rows read are `len(frame) + len(bad)`.
+    The rows read are `len(frame) + len(bad)`. `records` is how many the slice spans, blank lines too: `Slice.rows`
+    where they were counted; all numbers are below `Slice.first_row + records`.
     """
 
     frame: pl.DataFrame
     numbers: list[int] | range
+    records: int
     bad: list[BadRow] = field(default_factory=list)
 
 
 class Source(Protocol):
-    """One kind of files. Constructed from settings and a list of files; opens nothing until asked."""
+    """One kind of rows. Constructed from settings; opens nothing until asked.
+
+    `files` are those that slices are numbered by: paths, or addresses of objects.
+    """
+
+    @property
+    def files(self) -> Sequence[str | Path]:
+        """What slices are numbered by: paths, or addresses of objects; of a query, its local copy."""
+
+    def states(self) -> tuple[FileState, ...]:
+        """What tells whether each of `files` is still what was planned. `open_source` takes them back."""
 
     def column_names(self) -> dict[str, str | None]:
-        """Column names and, where the format tells them, polars type names. Cheap: the beginning of the first file.
+        """Column names and, where the format tells them, type names. Cheap: the beginning of the first file.
 
         Raises:
             InputError: there is no file, or the first is not of this kind.
@@ -94,8 +110,13 @@ class Source(Protocol):
             InputError: two files have different columns, or a file is not of this kind.
         """
 
-    def slices(self, rows: int) -> Iterator[Slice]:
+    def slices(self, rows: int, *, may_estimate: bool = False) -> Iterator[Slice]:
         """All rows as slices of at most `rows`, in order. One pass over text formats, none over Parquet.
+
+        Args:
+            rows: of a slice at most; of one that is not counted, about.
+            may_estimate: whether slices of large text files may come uncounted, after a look at a little of the file.
+                Not for a limit on rows, which needs exact counts.
 
         Raises:
             InputError: two files have different columns, or a text file cannot be cut into rows.
@@ -110,18 +131,21 @@ class Source(Protocol):
 
 
 def expand(pattern: Path) -> list[Path]:
-    """The files that a path or glob means, sorted by name.
+    """The files that a path, a folder or a glob means, sorted by name; of a folder all that lie below it.
 
-    What a wildcard finds is left out when its name, or a folder's on the way, begins with a dot or an underscore.
+    What a folder or a wildcard finds is left out when its name, or a folder's on the way, begins with a dot or an
+    underscore.
     """
     if pattern.is_file():
         return [pattern]
-    plain = list(itertools.takewhile(lambda part: not any(mark in part for mark in "*?["), pattern.parts))
-    if len(plain) == len(pattern.parts):
-        return []
-    base = Path(*plain)
-    found = base.glob(str(pattern.relative_to(base)))
-    return sorted(path for path in found if path.is_file() and not _is_hidden(path.relative_to(base)))
+    base, rest = pattern, "**/*"
+    if not pattern.is_dir():
+        plain = list(itertools.takewhile(lambda part: not any(mark in part for mark in "*?["), pattern.parts))
+        if len(plain) == len(pattern.parts):
+            return []
+        base = Path(*plain)
+        rest = str(pattern.relative_to(base))
+    return sorted(path for path in base.glob(rest) if path.is_file() and not _is_hidden(path.relative_to(base)))
 
 
 def _is_hidden(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""From text cells to typed columns: types found at the beginning of a file, and cells that do not fit them."""
+"""From cells to typed columns: types found at the beginning of a file, and cells that do not fit a column's type."""
 
 from __future__ import annotations
 
@@ -61,6 +61,69 @@ def misfit(row: dict[str, object], schema: dict[str, pl.DataType]) -> str:
                 f"mend the row, or set source.types: {{{name}: string}}"
             )
     return "a cell does not fit its column's type"
+
+
+def cast_typed(frame: pl.DataFrame, schema: dict[str, pl.DataType]) -> tuple[pl.DataFrame, dict[int, str]]:
+    """Columns that have types to those of `schema`.
+
+    Returns the typed frame, and for each row that does not fit, by its place, why; such rows hold nulls.
+    """
+    import polars as pl
+
+    lost: dict[int, str] = {}
+    columns: list[pl.Series] = []
+    for name, kind in schema.items():
+        column = frame[name]
+        if column.dtype != kind:
+            typed = _converted_series(column, kind)
+            for place in (typed.is_null() & column.is_not_null()).arg_true():
+                lost.setdefault(place, f"column {name!r} is to be {kind} and {str(column[place])[:60]!r} is not")
+            column = typed
+        columns.append(column)
+    return pl.DataFrame(columns), lost
+
+
+def _converted_series(column: pl.Series, kind: pl.DataType) -> pl.Series:
+    """The column as another type; null where a value has none of the same meaning there."""
+    import polars as pl
+
+    name, held = column.name, column.dtype
+    if held == pl.String:
+        blank = pl.col(name).replace("", None) if kind != pl.String else pl.col(name)
+        return column.to_frame().select(_converted(blank, kind).alias(name)).to_series()
+    if kind == pl.String:
+        if held.is_nested():
+            return _as_json(column)
+        return _decoded(column) if held == pl.Binary else column.cast(pl.String)
+    try:
+        typed = column.cast(kind, strict=False)
+        if held.is_numeric() and (kind.is_integer() or kind == pl.Boolean):
+            # 1.5 is no integer, and 2 is neither true nor false.
+            same = typed.cast(pl.Float64) == column.cast(pl.Float64)
+            typed = typed.to_frame().select(pl.when(same).then(pl.col(name)).alias(name)).to_series()
+    except pl.exceptions.PolarsError:
+        return pl.Series(name, [None] * len(column), dtype=kind)
+    return typed
+
+
+def _as_json(column: pl.Series) -> pl.Series:
+    import msgspec
+    import polars as pl
+
+    texts = [None if value is None else msgspec.json.encode(value).decode() for value in column.to_list()]
+    return pl.Series(column.name, texts, dtype=pl.String)
+
+
+def _decoded(column: pl.Series) -> pl.Series:
+    import polars as pl
+
+    texts: list[str | None] = []
+    for value in column.to_list():
+        try:
+            texts.append(None if value is None else value.decode())
+        except UnicodeDecodeError:
+            texts.append(None)
+    return pl.Series(column.name, texts, dtype=pl.String)
 
 
 def _cast(name: str, kind: pl.DataType) -> pl.Expr:

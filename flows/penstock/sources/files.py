@@ -1,16 +1,17 @@
-"""What all kinds of files share: finding them, telling whether they changed, and naming rows without a key."""
+"""What all kinds of files share: finding them, and naming rows without a key."""
 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from penstock.errors import InputError, SourceChanged
+from penstock.errors import InputError
 from penstock.sources.base import FileState, SliceData, expand
-from penstock.sources.settings import ENDINGS, Format, SourceSettings
+from penstock.sources.objects import is_address, list_objects
+from penstock.sources.settings import Format, SourceSettings, format_of
+from penstock.sources.stored import StoredFile
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,83 +19,75 @@ if TYPE_CHECKING:
 ROW_KEY = "row_key"
 """The column that names rows where the pipeline names no key."""
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_WHOLE = 64 << 20
-_SAMPLE = 4 << 20
 
-
-def find_files(settings: SourceSettings) -> tuple[list[Path], Format]:
+def find_files(settings: SourceSettings, planned: Sequence[FileState] = ()) -> tuple[list[StoredFile], Format]:
     """The files that the settings mean and their format.
+
+    Args:
+        planned: the files as a plan has them, in place of looking for them again.
 
     Raises:
         InputError: no file, files of several formats, or a format that cannot be told from the ending.
     """
-    if _ADDRESS.match(settings.path):
-        raise InputError(
-            f"source.path: {settings.path} is an address, and only files of this machine are read; "
-            "copy it here, or mount it"
-        )
-    path = Path(settings.path)
+    stored = [StoredFile(state.path, state) for state in planned] or _found(settings.path)
+    if settings.format:
+        kind = settings.format
+    else:
+        formats = {format_of(file.name) for file in stored}
+        if None in formats:
+            odd = next(file for file in stored if format_of(file.name) is None)
+            raise InputError(
+                f"source.path: the ending of {odd.name} says no format; set source.format to csv, jsonl, json or "
+                "parquet, or to files if each file is a row"
+            )
+        if len(formats) > 1:
+            names = ", ".join(sorted(map(str, formats)))
+            raise InputError(f"source.path: {settings.path} means files of several formats: {names}")
+        found = formats.pop()
+        assert found is not None  # noqa: S101  # narrowed above
+        kind = found
+        if kind == "files" != settings.kind:
+            raise InputError(
+                f"source.path: {settings.path} holds files such as {stored[0].name}, which are no tables; "
+                "write `format: files` to have each as a row"
+            )
+    try:
+        settings.check_format(kind)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return stored, kind
+
+
+def _found(text: str) -> list[StoredFile]:
+    if is_address(text):
+        stored = [StoredFile(state.path, state) for state in list_objects(text)]
+        if not stored:
+            raise InputError(f"source.path: {text} matches no object")
+        return stored
+    path = Path(text)
     files = expand(path)
     if not files:
         what = "matches no file" if any(mark in str(path) for mark in "*?[") else "does not exist"
-        folder = "is a folder; name its files with a glob such as *.csv"
-        raise InputError(f"source.path: {path} {folder if path.is_dir() else what}")
-    if settings.format:
-        return files, settings.format
-    formats = {ENDINGS.get(file.suffix.lower()) for file in files}
-    if None in formats:
-        odd = next(file for file in files if file.suffix.lower() not in ENDINGS)
-        raise InputError(
-            f"source.path: the ending of {odd.name} says no format; set source.format to csv, jsonl or parquet"
-        )
-    if len(formats) > 1:
-        raise InputError(f"source.path: {path} means files of several formats: {', '.join(sorted(map(str, formats)))}")
-    found = formats.pop()
-    assert found is not None  # noqa: S101  # narrowed above
-    return files, found
+        raise InputError(f"source.path: {path} {'is a folder without files' if path.is_dir() else what}")
+    return [StoredFile(str(file)) for file in files]
 
 
-def file_state(path: Path) -> FileState:
-    """Size, time and digest of a file; large files are hashed by their beginning, middle and end."""
-    stat = path.stat()
-    digest = hashlib.blake2b(str(stat.st_size).encode(), digest_size=16)
-    with path.open("rb") as handle:
-        if stat.st_size <= _WHOLE:
-            while block := handle.read(_SAMPLE):
-                digest.update(block)
-        else:
-            digest.update(str(stat.st_mtime_ns).encode())
-            for place in (0, (stat.st_size - _SAMPLE) // 2, stat.st_size - _SAMPLE):
-                handle.seek(place)
-                digest.update(handle.read(_SAMPLE))
-    return FileState(str(path), stat.st_size, stat.st_mtime_ns, digest.hexdigest())
+def folder_part(text: str) -> str:
+    """The part of a path or address below which its files were looked for: up to the first part with a wildcard.
 
-
-def check_unchanged(planned: FileState) -> None:
-    """Compare a file with what was planned, by size and time; the content decides when only the time differs.
-
-    Raises:
-        SourceChanged: the file is gone or not the same.
+    Names of folders count as `key=value` only below it.
     """
-    path = Path(planned.path)
-    try:
-        stat = path.stat()
-        same = stat.st_size == planned.size and stat.st_mtime_ns == planned.modified_ns
-        if not same and stat.st_size == planned.size:
-            same = file_state(path).digest == planned.digest
-    except OSError as error:
-        raise SourceChanged(
-            f"the source file {path} cannot be read any more ({error.strerror}). "
-            "Put it back and resume, or start a new run"
-        ) from None
-    if not same:
-        raise SourceChanged(
-            f"the source file {path} changed during the run. What was answered is kept; resuming plans the new content"
-        )
+    parts = text.split("/")
+    for place, part in enumerate(parts):
+        if any(mark in part for mark in "*?["):
+            return "/".join(parts[:place])
+    is_folder = text.endswith("/") or (not is_address(text) and Path(text).is_dir())
+    if is_folder or is_address(text):
+        return text.rstrip("/")
+    return str(PurePosixPath(text).parent)
 
 
-def check_row_key(names: Iterable[str], settings: SourceSettings, path: Path) -> None:
+def check_row_key(names: Iterable[str], settings: SourceSettings, name: str) -> None:
     """Penstock's own names of rows must not overwrite a column of that name.
 
     Raises:
@@ -102,7 +95,7 @@ def check_row_key(names: Iterable[str], settings: SourceSettings, path: Path) ->
     """
     if not settings.keys and ROW_KEY in names:
         raise InputError(
-            f"source.path: {path.name} has a column {ROW_KEY!r}, which Penstock adds where the pipeline names no key; "
+            f"source.path: {name} has a column {ROW_KEY!r}, which Penstock adds where the pipeline names no key; "
             f"write source.key: {ROW_KEY} if it names the rows, or name another key"
         )
 
@@ -111,14 +104,20 @@ def with_row_keys(data: SliceData, file: int) -> SliceData:
     """Add `ROW_KEY`: file number, row number, and a hash of the row's content."""
     import polars as pl
 
-    written = [_writable(column) for column in data.frame]
-    rows = pl.DataFrame(written).select(pl.struct(pl.all()).struct.json_encode().alias("row")).to_series()
     keys = [
         f"{file}-{number}-{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
-        for number, text in zip(data.numbers, rows, strict=True)
+        for number, text in zip(data.numbers, row_texts(data.frame), strict=True)
     ]
     data.frame = data.frame.insert_column(0, pl.Series(ROW_KEY, keys, dtype=pl.String))
     return data
+
+
+def row_texts(frame: pl.DataFrame) -> pl.Series:
+    """Each row as JSON, the same for the same content."""
+    import polars as pl
+
+    written = [_writable(column) for column in frame]
+    return pl.DataFrame(written).select(pl.struct(pl.all()).struct.json_encode().alias("row")).to_series()
 
 
 def _writable(column: pl.Series) -> pl.Series:

@@ -12,102 +12,112 @@ from typing import TYPE_CHECKING, Any
 from penstock.errors import InputError
 from penstock.sources.base import BadRow, Slice, SliceData
 from penstock.sources.files import ROW_KEY, check_row_key, polars_type, with_row_keys
-from penstock.sources.records import read_slice, record_slices
-from penstock.sources.settings import SourceSettings
+from penstock.sources.stored import TextFile
+from penstock.sources.text_files import TextFiles
 
 if TYPE_CHECKING:
     import polars as pl
 
 _SAMPLE = 4 << 20
 _SAMPLED_FILES = 16
+_LOOKED_THROUGH = 4 << 30
 
 
-class JsonlFiles:
+class JsonlFiles(TextFiles):
     """A source of one or more JSON Lines files; the columns are the keys found at their beginning.
 
-    A key that first appears later is a column only if `source.types` names it.
+    A key that first appears later is a column only if `source.types` names it. JSON arrays come as lines too.
     """
-
-    def __init__(self, files: list[Path], settings: SourceSettings) -> None:
-        self.files = files
-        self.settings = settings
 
     def column_names(self) -> dict[str, str | None]:
         """The keys at the beginning of the first file that has any, and those that `source.types` names."""
-        keys = next((keys for path in self.files if (keys := self._keys(path))), {})
+        keys = next((keys for text in self.texts if (keys := self._keys(text))), {})
         if not keys and not self.settings.types:
             raise self._nothing()
-        check_row_key(keys, self.settings, self.files[0])
-        known: dict[str, str | None] = {} if self.settings.keys else {ROW_KEY: "String"}
-        return {**known, **keys, **{name: None for name in self.settings.types if self._occurs(name)}}
+        check_row_key(keys, self.settings, self.texts[0].name)
+        return {**self.row_key_names(), **keys, **{name: None for name in self.settings.types if self._occurs(name)}}
 
     def schema(self) -> dict[str, pl.DataType]:
         """Keys and types found in the first 4 MB of up to 16 files, unless `source.types` says."""
         import polars as pl
 
-        step = max(1, len(self.files) // _SAMPLED_FILES)
+        step = max(1, len(self.texts) // _SAMPLED_FILES)
         types: dict[str, pl.DataType] = {}
-        for path in self.files[::step]:
-            for name, kind in self._sampled_types(path).items():
+        for text in self.texts[::step]:
+            for name, kind in self._sampled_types(text).items():
                 types[name] = _common(types.get(name), kind)
         unknown = sorted(name for name in set(self.settings.types) - set(types) if not self._occurs(name))
         if unknown:
-            raise InputError(f"source.types names keys that {self.files[0].name} does not have: {', '.join(unknown)}")
+            raise InputError(f"source.types names keys that {self.texts[0].name} does not have: {', '.join(unknown)}")
         types = {name: pl.String() if kind == pl.Null else kind for name, kind in types.items()}
         types |= {name: polars_type(word) for name, word in self.settings.types.items()}
         if not types:
             raise self._nothing()
-        check_row_key(types, self.settings, self.files[0])
+        check_row_key(types, self.settings, self.texts[0].name)
         return {**({ROW_KEY: pl.String()} if not self.settings.keys else {}), **types}
 
-    def slices(self, rows: int) -> Iterator[Slice]:
-        """One pass over each file's bytes."""
-        for number, path in enumerate(self.files):
-            yield from record_slices(path, number, _begin(path), rows, delimiter=None)
+    def slices(self, rows: int, *, may_estimate: bool = False) -> Iterator[Slice]:
+        """One pass over each file's bytes, or a look at places of large ones."""
+        for number, text in enumerate(self.texts):
+            mark = text.beginning(len(codecs.BOM_UTF8))
+            start = len(mark) if mark == codecs.BOM_UTF8 else 0
+            yield from self.cut(number, start, rows, None, may_estimate=may_estimate)
 
     def read(self, piece: Slice, schema: dict[str, pl.DataType]) -> SliceData:
         """The slice's rows; a line that is no JSON object, or has a value of another type, is a bad row."""
         import polars as pl
 
-        path = str(self.files[piece.file])
         cells = {name: kind for name, kind in schema.items() if name != ROW_KEY or self.settings.keys}
-        data = read_slice(self.files[piece.file], piece)
+        data, records = self.slice_bytes(piece, None)
         lines = [(place, line) for place, line in enumerate(data.split(b"\n")) if line.strip()]
         frames: list[pl.DataFrame] = []
         numbers: list[int] = []
-        bad: list[BadRow] = []
+        lost: list[tuple[int, str, str]] = []
         for places, frame in _read_lines(lines, cells):
             if isinstance(frame, pl.DataFrame):
                 frames.append(frame)
                 numbers += [piece.first_row + place for place, _ in places]
                 continue
             place, line = places[0]
-            text = line.decode("utf-8", "replace")[:1000]
             message = f"the line is not a JSON object with the file's types: {frame}"
-            bad.append(BadRow(path, piece.first_row + place, piece.first_line + place, message, text))
-        result = SliceData(pl.concat(frames) if frames else pl.DataFrame(schema=cells), numbers, bad)
+            lost.append((place, message, line.decode("utf-8", "replace")[:1000]))
+        first_line = self.first_line(piece) if lost else 0
+        address = self.texts[piece.file].address
+        bad = [
+            BadRow(address, piece.first_row + place, first_line + place, message, text) for place, message, text in lost
+        ]
+        result = SliceData(pl.concat(frames) if frames else pl.DataFrame(schema=cells), numbers, records, bad)
         return result if self.settings.keys else with_row_keys(result, piece.file)
 
     def _nothing(self) -> InputError:
-        name = self.files[0].name
+        name = self.texts[0].name
+        beginning = next((data for text in self.texts if (data := text.beginning(_SAMPLE))), b"")
+        if not beginning:
+            return InputError(f"source.path: {name} is empty")
+        if beginning.lstrip().startswith(b"["):
+            return InputError(f"source.path: {name} is a JSON array, not JSON Lines; write `format: json`")
         return InputError(
             f"source.path: {name} is not JSON Lines: no line of its beginning is a JSON object with a key"
-            if any(path.stat().st_size for path in self.files)
-            else f"source.path: {name} is empty"
         )
 
     def _occurs(self, name: str) -> bool:
-        """Whether a key that the beginnings of the files do not have stands further on in one of them."""
-        return any(name in self._keys(path) for path in self.files) or any(_mentions(path, name) for path in self.files)
+        """Whether a key that the beginnings of the files do not have stands further on in one of them.
 
-    def _keys(self, path: Path) -> dict[str, str | None]:
-        return dict.fromkeys(key for line in _sample(path) for key in _object(line) or {})
+        Files that would have to be copied or are very large are not looked through: there the pipeline's word counts.
+        """
+        if any(name in self._keys(text) for text in self.texts):
+            return True
+        unseen = any(not text.is_in_place or text.stored.size > _LOOKED_THROUGH for text in self.texts)
+        return unseen or any(_mentions(text.path, name) for text in self.texts)
 
-    def _sampled_types(self, path: Path) -> dict[str, pl.DataType]:
+    def _keys(self, text: TextFile) -> dict[str, str | None]:
+        return dict.fromkeys(key for line in _sample(text) for key in _object(line) or {})
+
+    def _sampled_types(self, text: TextFile) -> dict[str, pl.DataType]:
         import msgspec
         import polars as pl
 
-        lines = _sample(path)
+        lines = _sample(text)
         try:
             return _types(lines)
         except pl.exceptions.PolarsError:
@@ -123,20 +133,16 @@ class JsonlFiles:
         return types
 
 
-def _begin(path: Path) -> int:
-    """The byte at which the first line begins: after a byte order mark."""
-    with path.open("rb") as handle:
-        return len(codecs.BOM_UTF8) if handle.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
-
-
-def _sample(path: Path) -> list[bytes]:
+def _sample(text: TextFile) -> list[bytes]:
     """The lines at the beginning of a file that are not blank; more than `_SAMPLE` bytes if the first is longer."""
-    with path.open("rb") as handle:
-        handle.seek(_begin(path))
-        data = handle.read(_SAMPLE)
-        if len(data) == _SAMPLE:
-            data = data[: data.rfind(b"\n") + 1] or data + handle.readline()
-    return [line for line in data.split(b"\n") if line.strip()]
+    wanted = _SAMPLE
+    data = text.beginning(wanted)
+    while len(data) == wanted and b"\n" not in data:
+        wanted *= 4
+        data = text.beginning(wanted)
+    if len(data) == wanted:
+        data = data[: data.rfind(b"\n") + 1]
+    return [line for line in data.removeprefix(codecs.BOM_UTF8).split(b"\n") if line.strip()]
 
 
 def _types(lines: list[bytes]) -> dict[str, pl.DataType]:

@@ -6,21 +6,32 @@ import hashlib
 import mmap
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.errors import InputError, SourceChanged
 from penstock.sources.base import Slice
 
 _CHUNK = 4 << 20
-_LINE_END = re.compile(rb"\r\n?|\n")
 _LONE_RETURN = re.compile(rb"\r(?!\n)")
 
 
-def record_slices(path: Path, file: int, start: int, rows: int, *, delimiter: str | None) -> Iterator[Slice]:
+@dataclass(frozen=True, slots=True)
+class CsvForm:
+    """What the records of a CSV file look like: what separates their cells, and how many each has."""
+
+    delimiter: str
+    cells: int
+
+
+def record_slices(
+    path: Path, file: int, start: int, rows: int, *, delimiter: str | None, name: str = ""
+) -> Iterator[Slice]:
     """Slices of at most `rows` records each, from the byte `start` to the end of the file.
 
     With a `delimiter` the file is CSV and a newline inside a quoted cell ends no record; without one, every newline
     does. A slice says how many records it has, blank lines too, which is the number of its rows or a little more.
+    `name` is that of the file in messages.
 
     Raises:
         InputError: a quoted cell has no end.
@@ -28,7 +39,7 @@ def record_slices(path: Path, file: int, start: int, rows: int, *, delimiter: st
     if path.stat().st_size <= start:
         return
     with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        first_line = len(_LINE_END.findall(data[:start])) + 1
+        first_line = count_lines(data, 0, start) + 1
         first_row = 0
         try:
             for end, count, lines in record_ends(data, start, rows, delimiter=delimiter):
@@ -37,8 +48,9 @@ def record_slices(path: Path, file: int, start: int, rows: int, *, delimiter: st
         except UnclosedQuote as error:
             line = first_line + error.lines
             raise InputError(
-                f"source.path: {path.name}, line {line}: a cell begins with a quote that is never closed, so that all "
-                "rows after it would be read as one cell. Close it, or write a quote in text as two and quote the cell"
+                f"source.path: {name or path.name}, line {line}: a cell begins with a quote that is never closed, so "
+                "that all rows after it would be read as one cell. Close it, or write a quote in text as two and quote "
+                "the cell"
             ) from None
 
 
@@ -79,6 +91,20 @@ def whole_records(data: bytes, *, delimiter: str | None) -> bytes:
     except UnclosedQuote:
         pass
     return data[:end]
+
+
+def count_lines(data: mmap.mmap, start: int, end: int, *, returns: bool = True) -> int:
+    """How many line ends stand between two bytes; a carriage return alone is one too, unless `returns` says no."""
+    lines = 0
+    for offset in range(start, end, _CHUNK):
+        stop = min(end, offset + _CHUNK)
+        chunk = data[offset:stop]
+        lines += chunk.count(b"\n")
+        if returns and b"\r" in chunk:
+            split = chunk.endswith(b"\r") and data[stop : stop + 1] == b"\n" and stop < end
+            lines += chunk.count(b"\r") - chunk.count(b"\r\n") - split
+        _forget(data, offset)
+    return lines
 
 
 def _digest(data: mmap.mmap, start: int, end: int) -> str:

@@ -138,15 +138,21 @@ def schema_of(prefix: str, *, input_types: bool) -> pa.Schema:
     other = pa.struct({"category": pa.string(), "flagged": pa.bool_(), "score": pa.float64()})
     kinds = [pa.bool_(), pa.list_(pa.string()), of_each(pa.bool_()), of_each(pa.float64()), pa.list_(other)]
     kinds += [of_each(pa.list_(pa.string()))] if input_types else []
-    names = column_names(prefix, input_types=input_types)
+    names = column_types(prefix, input_types=input_types)
     return pa.schema([pa.field(name, kind) for name, kind in zip(names, kinds, strict=True)])
 
 
-def column_names(prefix: str, *, input_types: bool) -> list[str]:
-    """The names of the columns of `schema_of`, in order."""
-    names = ["flagged", "flagged_categories", "categories", "category_scores", "other_categories"]
-    names += ["category_applied_input_types"] if input_types else []
-    return [f"{prefix}{name}" for name in names]
+def column_types(prefix: str, *, input_types: bool) -> dict[str, str]:
+    """The names of the columns of `schema_of`, in order, each with the type it is known by before it is read."""
+    kinds = {
+        "flagged": "Boolean",
+        "flagged_categories": "List(String)",
+        "categories": "Struct",
+        "category_scores": "Struct",
+        "other_categories": "List(Struct)",
+    }
+    kinds |= {"category_applied_input_types": "Struct"} if input_types else {}
+    return {f"{prefix}{name}": kind for name, kind in kinds.items()}
 
 
 def _struct(given: Sequence[Mapping[str, Any]], kind: pa.StructType) -> pa.Array:

@@ -83,7 +83,14 @@ class Dedupe(BarrierStep):
     )
     shingles: Unit = Field(
         default="characters",
-        description="What texts are compared by: runs of 5 characters, or of 3 words, which suits long texts better.",
+        description="What texts are compared by: runs of characters, or of words, which suit long texts better.",
+    )
+    shingle_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=20,
+        description="How long a run is: 5 characters or 3 words if left out. A text shorter than that is one run. "
+        "Chinese or Japanese is better told apart by 3 characters.",
     )
     hashes: Literal[64, 128, 256, 512] = Field(
         default=128,
@@ -227,7 +234,9 @@ class Dedupe(BarrierStep):
         import polars as pl
 
         there = (texts.is_not_null() & (texts.str.len_bytes() > 0)).arg_true()
-        found = sketches(texts.gather(there), self.shingles, _SIZES[self.shingles], self.hashes, _SKETCH)
+        found = sketches(
+            texts.gather(there), self.shingles, self.shingle_size or _SIZES[self.shingles], self.hashes, _SKETCH
+        )
         if len(there) == len(texts):
             return found.get_columns()
         none = pl.Series([None], dtype=pl.UInt64).new_from_index(0, len(texts))

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from penstock.expressions import Template, renderer
 from penstock.items import Answer, Cause, Fault, Packing, Usage
 from penstock.steps.base import ApiStep, Columns
-from penstock.steps.categories import CATEGORIES, OMNI_ONLY, column_names, columns, read_verdicts, schema_of
+from penstock.steps.categories import CATEGORIES, OMNI_ONLY, column_types, columns, read_verdicts, schema_of
 from penstock.steps.pictures import ImageFile, UnreadableImage, data_url, find_image
 from penstock.steps.rendering import rendered, template_fault
 from penstock.values import FilePath, Share
@@ -67,10 +67,10 @@ class Moderate(ApiStep):
         "20 MB. It is judged together with the text, one row per request; for omni-moderation models.",
         examples=["{{ photo }}"],
     )
-    image_folder: FilePath | None = Field(
-        default=None,
+    folder: FilePath = Field(
+        default=".",
         min_length=1,
-        description="The folder where relative paths of images start; without it paths must be absolute.",
+        description="Where relative paths of `image` start; the folder of the pipeline file if left out.",
         examples=["../photos"],
     )
     thresholds: dict[str, Share] = Field(
@@ -113,16 +113,14 @@ class Moderate(ApiStep):
             raise ValueError("give it an `input`, an `image`, or both")
         if self.image is not None and self.model.startswith("text-moderation"):
             raise ValueError(f"{self.model} takes no image; omni-moderation-latest does")
-        if self.image is None and self.image_folder is not None:
-            raise ValueError("`image_folder` says where images are found, and there is no `image`")
         return self
 
     def columns_after(self, given: Mapping[str, str | None]) -> Columns:
         """The columns before, and the verdict's."""
-        added = column_names(self.prefix, input_types=self.input_types)
+        added = column_types(self.prefix, input_types=self.input_types)
         if taken := next((name for name in added if name in given), None):
             raise ValueError(f"the column {taken!r} exists already; give the new ones a `prefix`")
-        return {**given, **dict.fromkeys(added), added[0]: "Boolean"}
+        return {**given, **added}
 
     @property
     def packing(self) -> Packing:
@@ -142,8 +140,9 @@ class Moderate(ApiStep):
         return True
 
     def content(self) -> dict[str, Any]:
-        """How texts are packed does not change a verdict."""
-        return {name: value for name, value in super().content().items() if name != "batch_size"}
+        """How texts are packed does not change a verdict, and where images are found is in the payloads."""
+        left_out = {"batch_size", "folder"}
+        return {name: value for name, value in super().content().items() if name not in left_out}
 
     def payloads(self, frame: pl.DataFrame) -> pl.Series:
         """The rendered texts; of a step with `image` all are JSON objects, so that no text can be taken for one."""
@@ -162,7 +161,7 @@ class Moderate(ApiStep):
         asked: dict[str, Any] = {"text": text} if text.strip() else {}
         if image.strip():
             try:
-                found = find_image(image.strip(), self.image_folder)
+                found = find_image(image.strip(), self.folder)
             except UnreadableImage:
                 return None
             if isinstance(found, ImageFile):
@@ -178,7 +177,7 @@ class Moderate(ApiStep):
                 return fault
         if self.image is not None:
             try:
-                find_image(self._image_of(row), self.image_folder)
+                find_image(self._image_of(row), self.folder)
             except UnreadableImage as error:
                 return Fault(Cause.UNREADABLE_FILE, str(error))
         return Fault(Cause.EXPRESSION, "the template gave no text")

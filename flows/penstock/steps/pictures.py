@@ -14,7 +14,7 @@ LARGEST = 20_000_000
 """Bytes of an image at most (moderation guide)."""
 _WEB = re.compile(r"https?://[^\s]+", re.IGNORECASE)
 _DATA = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
 _HEAD = 12
 
 
@@ -31,7 +31,7 @@ class ImageFile:
     modified: int
 
 
-def find_image(place: str, folder: str | None) -> str | ImageFile:
+def find_image(place: str, folder: str) -> str | ImageFile:
     """What a row's text names: the address itself where the service fetches it, else the file.
 
     Args:
@@ -45,11 +45,7 @@ def find_image(place: str, folder: str | None) -> str | ImageFile:
         return place
     if _SCHEME.match(place):
         raise UnreadableImage(f"{_shown(place)} is neither an http(s) address, nor image data, nor a file's path")
-    path = Path(place)
-    if not path.is_absolute():
-        if folder is None:
-            raise UnreadableImage(f"{_shown(place)} is a relative path; say with `image_folder` where it starts")
-        path = Path(folder, place)
+    path = Path(folder, place)
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
-MOST_SEED = 2**63 - 1
 
-
-def hash_64(texts: pl.Series, seed: int = 0) -> pl.Series:
-    """Of each text a UInt64, null of a null. Texts go in as UTF-8, the seed as BLAKE2b's salt."""
+def hash_64(texts: pl.Series) -> pl.Series:
+    """Of each text, taken as UTF-8, a UInt64; null of a null."""
     import polars as pl
 
-    numbers = _digests(texts, 8, seed)
+    numbers = _digests(texts, 8)
     return pl.select(pl.when(texts.is_not_null()).then(numbers).alias(texts.name)).to_series()
 
 
@@ -28,7 +26,7 @@ def hash_128(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Of each text two UInt64, null of a null: among 10 billion texts two with the same are less likely than 1e-18."""
     import polars as pl
 
-    numbers = _digests(texts, 16, 0)
+    numbers = _digests(texts, 16)
     there = texts.is_not_null()
     low, high = numbers.gather_every(2), numbers.gather_every(2, 1)
     halves = pl.select(low=pl.when(there).then(low), high=pl.when(there).then(high))
@@ -59,7 +57,7 @@ def _column_text(column: pl.Series) -> pl.Series:
     kind = column.dtype
     if kind.is_temporal():
         column, kind = column.to_physical(), pl.Int64()
-    if kind in {pl.String, pl.Boolean, pl.Categorical, pl.Enum} or kind.is_integer():
+    if isinstance(kind, (pl.String, pl.Boolean, pl.Categorical, pl.Enum)) or kind.is_integer():
         return column.cast(pl.String)
     return pl.Series([None if cell is None else _written(cell) for cell in column.to_list()], dtype=pl.String)
 
@@ -68,10 +66,9 @@ def _written(cell: Any) -> str:
     return repr(cell + 0.0 if isinstance(cell, float) else cell)
 
 
-def _digests(texts: pl.Series, size: int, seed: int) -> pl.Series:
+def _digests(texts: pl.Series, size: int) -> pl.Series:
     import polars as pl
     import pyarrow as pa
 
-    salt = seed.to_bytes(8, "little")
-    data = b"".join([blake2b((text or "").encode(), digest_size=size, salt=salt).digest() for text in texts.to_list()])
+    data = b"".join([blake2b((text or "").encode(), digest_size=size).digest() for text in texts.to_list()])
     return pl.Series(pa.Array.from_buffers(pa.uint64(), len(data) // 8, [None, pa.py_buffer(data)]), dtype=pl.UInt64)

@@ -48,7 +48,9 @@ def write_part(
     ):
         for table in tables:
             rows += table.num_rows
-            writer.write_table(table.cast(schema), row_group_size=max(1, table.num_rows))
+            # Arrow refuses to cast null vectors of not-null numbers, even to their own type.
+            fitting = table if table.schema.equals(schema) else table.cast(schema)
+            writer.write_table(fitting, row_group_size=max(1, table.num_rows))
         writer.add_key_value_metadata({METADATA_KEY: json.dumps(counts()).encode()})
     return rows
 

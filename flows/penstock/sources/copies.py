@@ -1,0 +1,82 @@
+"""Local copies of what cannot be read in place: unpacked text, objects of remote storage, rows of a query."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from penstock.errors import StorageFailed
+
+_KEPT_SECONDS = 7 * 86_400
+
+
+def default_folder() -> Path:
+    """Where copies stand when nobody says: in the state folder that the environment names, or the user's cache."""
+    state = os.environ.get("PENSTOCK_STATE")
+    if state:
+        return Path(state).absolute() / "sources"
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "penstock" / "sources"
+
+
+class Copies:
+    """A folder of files that are named by their content, so that whoever finds one can use it.
+
+    A file is there whole or not at all. Making one removes those that nobody has used for a week.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder if folder is not None else default_folder()
+
+    def get(self, name: str, write: Callable[[Path], None]) -> Path:
+        """The copy of that name; `write` makes it, at the path that it is given, where it is missing.
+
+        Raises:
+            StorageFailed: the folder cannot be written.
+        """
+        path = self.folder / name
+        return path if use(path) else self.put(write, lambda _: name)
+
+    def put(self, write: Callable[[Path], None], name_of: Callable[[Path], str]) -> Path:
+        """Write a copy, and name it when it is whole.
+
+        Raises:
+            StorageFailed: the disk is full or the folder cannot be written.
+        """
+        temporary = self.folder / f".{os.getpid()}-{threading.get_ident()}-{time.monotonic_ns()}.tmp"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._remove_old()
+            try:
+                write(temporary)
+                with temporary.open("rb") as handle:
+                    os.fsync(handle.fileno())
+                return temporary.replace(self.folder / name_of(temporary))
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageFailed(
+                f"the source's rows cannot be copied to {self.folder} ({error.strerror or error}); make room, or "
+                "choose another folder with --state or PENSTOCK_STATE"
+            ) from None
+
+    def _remove_old(self) -> None:
+        oldest = time.time() - _KEPT_SECONDS
+        for path in self.folder.iterdir():
+            if path.is_file() and path.stat().st_mtime < oldest:
+                path.unlink(missing_ok=True)
+
+
+def use(path: Path) -> bool:
+    """Whether the copy is there; then it counts as used now."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        # Of another user, or on a disk that is read only: it can be read all the same.
+        return path.exists()
+    return True
