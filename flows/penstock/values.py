@@ -187,3 +187,13 @@ class PathField:
 
 
 FilePath = Annotated[str, PathField()]
+
+
+class UriField:
+    """Marks a field that holds a database's address; the loader makes the file of ``sqlite:///`` absolute."""
+
+    def __repr__(self) -> str:
+        return "UriField()"
+
+
+DatabaseUri = Annotated[str, UriField()]

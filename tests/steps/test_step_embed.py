@@ -195,6 +195,7 @@ BAD: dict[str, tuple[bytes, int]] = {
     "null": (b"null", 1),
     "a byte order mark": (b"\xef\xbb\xbf" + answer([GOOD]), 1),
     "not UTF-8": (b'{"data": "\xff"}', 1),
+    "endless nesting": (b'{"x": ' + b"[" * 100_000, 1),
 }
 
 

@@ -53,6 +53,10 @@ class Assistants:
         description: str | None = None,
         instructions: str | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_resources: Mapping[str, Any] | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        response_format: str | Mapping[str, Any] | None = None,
         metadata: Mapping[str, str] | None = None,
         extra_body: Mapping[str, Any] | None = None,
     ) -> Assistant:
@@ -69,6 +73,10 @@ class Assistants:
             description=description,
             instructions=instructions,
             tools=tools,
+            tool_resources=tool_resources,
+            temperature=temperature,
+            top_p=top_p,
+            response_format=response_format,
             metadata=metadata,
         )
         call = Call(method="POST", path=_PATH, body=body, headers=_BETA, creates=True)

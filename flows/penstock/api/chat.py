@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from penstock.api.bodies import first_bytes
 from penstock.api.channel import Call, Channel, Incoming, given, refuse_web_page
 from penstock.api.chat_objects import ChatChunk, ChatCompletion
+from penstock.api.chat_parameters import ChatParameters
 from penstock.api.chat_stream import ChatAssembler
 from penstock.api.errors import UnusableBody
 from penstock.api.objects import facts_of, fields_of, parsed
@@ -34,31 +35,20 @@ class Chat:
         *,
         model: str,
         messages: Messages,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        n: int | None = None,
-        max_tokens: int | None = None,
-        max_completion_tokens: int | None = None,
-        stop: str | Sequence[str] | None = None,
-        response_format: Mapping[str, Any] | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        tool_choice: str | Mapping[str, Any] | None = None,
-        logprobs: bool | None = None,
-        top_logprobs: int | None = None,
-        seed: int | None = None,
-        user: str | None = None,
         extra_body: Mapping[str, Any] | None = None,
+        **parameters: Unpack[ChatParameters],
     ) -> ChatCompletion:
         """Ask once; arguments that are None are not sent.
 
         Args:
             extra_body: further fields, also those that this method does not know.
+            parameters: see `ChatParameters`.
 
         Raises:
             ApiError: no answer, after the retries of the provider.
         """
-        fields = locals()
-        body = given(extra_body, **{name: fields[name] for name in fields if name not in {"self", "extra_body"}})
+        _check_names(parameters)
+        body = given(extra_body, model=model, messages=messages, **parameters)
         return await self._channel.call(Call(method="POST", path=_PATH, body=body), _completion)
 
     def stream(
@@ -66,21 +56,9 @@ class Chat:
         *,
         model: str,
         messages: Messages,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        n: int | None = None,
-        max_tokens: int | None = None,
-        max_completion_tokens: int | None = None,
-        stop: str | Sequence[str] | None = None,
-        response_format: Mapping[str, Any] | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        tool_choice: str | Mapping[str, Any] | None = None,
-        logprobs: bool | None = None,
-        top_logprobs: int | None = None,
-        seed: int | None = None,
-        user: str | None = None,
         include_usage: bool = True,
         extra_body: Mapping[str, Any] | None = None,
+        **parameters: Unpack[ChatParameters],
     ) -> ChatStream:
         """Ask once, and get the answer as it is written; the arguments are those of `create`.
 
@@ -94,15 +72,11 @@ class Chat:
         Args:
             include_usage: ask for the tokens, which come in a last chunk without choices. A few servers refuse it.
         """
-        fields = locals()
-        unsent = {"self", "extra_body", "include_usage"}
-        body = given(
-            extra_body,
-            **{name: fields[name] for name in fields if name not in unsent},
-            stream_options={"include_usage": True} if include_usage else None,
-        )
+        _check_names(parameters)
+        options = {"include_usage": True} if include_usage else None
+        body = given(extra_body, model=model, messages=messages, **parameters, stream_options=options)
         call = Call(method="POST", path=_PATH, body=body | {"stream": True}, headers={"accept": "text/event-stream"})
-        return ChatStream(self._channel, call, choices=n or 1)
+        return ChatStream(self._channel, call, choices=parameters.get("n") or 1)
 
 
 class ChatStream:
@@ -175,6 +149,12 @@ class ChatStream:
         incoming, self._incoming = self._incoming, None
         if incoming is not None:
             await incoming.aclose()
+
+
+def _check_names(parameters: ChatParameters) -> None:
+    """TypeError for a name that Python would refuse too, were all of them written out."""
+    if unknown := sorted(parameters.keys() - ChatParameters.__annotations__.keys()):
+        raise TypeError(f"chat completions have no argument {unknown[0]!r}; extra_body takes further fields")
 
 
 def _completion(response: WireResponse) -> ChatCompletion:

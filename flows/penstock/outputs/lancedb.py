@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _ENDING = ".lance"
 _LEAST_INDEXED = 256
+_BAD_VECTORS = "null"
+"""Anything else refuses vectors that are null, and those rows have none. One with a NaN cannot be searched for."""
 
 
 class LanceDb(Output):
@@ -143,12 +145,14 @@ class LanceDb(Output):
                 publish_folder(self.target, lambda folder: _create(folder, stream))
                 table = self._table()
             elif self.mode == "replace":
-                table = self._database().create_table(self.table, stream.reader(), mode="overwrite")
+                table = self._database().create_table(
+                    self.table, stream.reader(), mode="overwrite", on_bad_vectors=_BAD_VECTORS
+                )
             else:
                 merge = table.merge_insert(self.keys).when_not_matched_insert_all()
                 if self.mode == "upsert":
                     merge = merge.when_matched_update_all()
-                merge.execute(stream.reader())
+                merge.execute(stream.reader(), on_bad_vectors=_BAD_VECTORS)
             version, count = int(table.version), int(table.count_rows())
             notes = self._indexed(table, count)
         entry = {"name": self.target.name, "rows": stream.rows, "version": version, "table_rows": count}
@@ -226,7 +230,7 @@ def _create(folder: Path, stream: Any) -> list[dict[str, Any]]:
     import lancedb
 
     made = folder / f"table{_ENDING}"
-    lancedb.connect(folder).create_table("table", stream.reader())
+    lancedb.connect(folder).create_table("table", stream.reader(), on_bad_vectors=_BAD_VECTORS)
     for path in list(made.iterdir()):
         path.rename(folder / path.name)
     made.rmdir()

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from penstock.values import FilePath
+from penstock.values import DatabaseUri, FilePath
 
 Format = Literal["csv", "jsonl", "json", "parquet", "files"]
 TypeWord = Literal["string", "integer", "number", "boolean", "date", "datetime"]
@@ -151,7 +151,7 @@ class SourceSettings(BaseModel):
         description="A query, in place of `path`; it needs `uri` and `key`. It is run once, when the run is planned.",
         examples=["select id, body from tickets where closed"],
     )
-    uri: Annotated[FilePath, AfterValidator(_uri)] | None = Field(
+    uri: Annotated[DatabaseUri, AfterValidator(_uri)] | None = Field(
         default=None,
         description=(
             "The database of `sql`: sqlite:/// and a file (relative to the pipeline file), or "

@@ -18,26 +18,27 @@ from penstock.spec.positions import Document
 from penstock.spec.positions import Path as Place
 from penstock.spec.references import did_you_mean
 from penstock.steps import ApiStep, Step
-from penstock.values import PathField
+from penstock.values import PathField, UriField
 
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_SQLITE = "sqlite:///"
 
 
 def absolute(model: type[BaseModel], data: Any, folder: Path) -> Any:
     """`data` with its relative paths begun at the pipeline's folder, defaults too; addresses such as ``s3://`` stay."""
-    if not isinstance(data, dict):
-        return data
-    for name, field in keys_of(model).items():
+    for name, field in keys_of(model).items() if isinstance(data, dict) else ():
         if (
             name not in data
             and isinstance(field.default, str)
             and any(isinstance(each, PathField) for each in field.metadata)
         ):
             data = {**data, name: field.default}
-    for path, _, text in list(marked(model, data, (PathField,))):
-        if text and not _REMOTE.match(text):
-            whole = os.path.normpath(folder / os.path.expanduser(text))  # noqa: PTH111  # pathlib has no user-safe form
-            data = replaced(data, path, whole)
+    for path, marker, text in list(marked(model, data, (PathField, UriField))):
+        begin = _SQLITE if isinstance(marker, UriField) else ""
+        name = text.removeprefix(begin) if text.startswith(begin) else ""
+        if name and not _REMOTE.match(name):
+            whole = os.path.normpath(folder / os.path.expanduser(name))  # noqa: PTH111  # pathlib has no user-safe form
+            data = replaced(data, path, begin + whole)
     return data
 
 

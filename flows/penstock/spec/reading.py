@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from penstock.spec.errors_key import ErrorSettings
 from penstock.spec.mistakes import missing_keys_hint, report, validated
 from penstock.spec.model import Spec
 from penstock.spec.param_values import ParamReading
-from penstock.spec.positions import Document, Scalar, Span
+from penstock.spec.positions import Document, Scalar, Sequence, Span
 from penstock.spec.positions import Mapping as MappingNode
 from penstock.spec.positions import Path as Place
 from penstock.spec.provider import PROVIDERS, ProviderSettings, is_key_reference
@@ -29,6 +30,7 @@ from penstock.spec.targets import check_targets
 from penstock.steps import KINDS as STEPS
 from penstock.steps import Columns
 
+_SOURCE_KEY = re.compile(r"source\.(\w+): ")
 _HEAD = ("name", "description", "tags")
 
 
@@ -69,7 +71,8 @@ class Reading:
         params = ParamReading(self._document, self._environ, self._overrides)
         params.read()
         self.param_values = params.values
-        self._resolver = Resolver(self._document, self._environ, params.values, keys)
+        verbatim = keys | self._names_of_secrets(root)
+        self._resolver = Resolver(self._document, self._environ, params.values, verbatim)
         given = {name: self._resolver.data(root.values[name], (name,)) for name in self._wanted(root)}
         self._values |= {name: given[name] for name in _HEAD if name in given}
         self._values["params"] = params.declared
@@ -106,6 +109,18 @@ class Reading:
             is_there = key is not None and key.text == path[-1]
             if is_there and isinstance(node, Scalar) and not is_key_reference(node.text):
                 self._document.masked.append(node.span)
+
+    def _names_of_secrets(self, root: MappingNode) -> frozenset[Place]:
+        """Where ``${NAME}`` stays a name: at the API key, and at the passwords and addresses of databases."""
+        steps = root.values.get("steps")
+        count = len(steps.items) if isinstance(steps, Sequence) else 0
+        sources: list[Place] = [("source",), *(("steps", place, "with") for place in range(count))]
+        named: set[Place] = set()
+        for place in ((*source, name) for source in sources for name in ("uri", "password")):
+            key, node = self._document.find(place)
+            if key is not None and key.text == place[-1] and isinstance(node, Scalar) and is_key_reference(node.text):
+                named.add(place)
+        return frozenset(named)
 
     def _wanted(self, root: MappingNode) -> list[str]:
         known = [name for name in root.keys if name in Spec.model_fields and name not in {"params", "providers"}]
@@ -185,10 +200,12 @@ class Reading:
             return open_source(source).column_names()
         except InputError as error:
             if may_miss:
-                self.notes.append(f"the source is not there, so columns were not checked: {source.path}")
+                where = source.path or source.uri
+                self.notes.append(f"the source is not there, so columns were not checked: {where}")
                 return None
-            node = self._document.find(("source", "path"))[1]
-            self._document.add(node.span, str(error).removeprefix("source.path: "))
+            told = _SOURCE_KEY.match(str(error))
+            node = self._document.find(("source", told[1] if told else "path"))[1]
+            self._document.add(node.span, str(error)[told.end() if told else 0 :])
             return None
 
     def _assembled(self, root: MappingNode) -> Spec | None:

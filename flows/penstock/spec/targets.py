@@ -30,12 +30,17 @@ def check_targets(
                 first = document.problem(document.find(earlier)[1].span, "").line
                 where = "the same place as" if target == other else "a place inside or around that of"
                 document.add(span, f"this is {where} the output in line {first}", "give each its own folder")
-        if source is not None and _within(_fixed_part(source.path), target):
+        if source is not None and _within(_fixed_part(source.path or _database_file(source)), target):
             document.add(span, "the source stands in this place, and publishing would replace it", "write elsewhere")
 
 
 def _within(inner: PurePath, outer: PurePath) -> bool:
     return inner == outer or outer in inner.parents
+
+
+def _database_file(source: SourceSettings) -> str:
+    uri = source.uri or ""
+    return uri.removeprefix("sqlite:///") if uri.startswith("sqlite:///") else ""
 
 
 def _fixed_part(pattern: str) -> PurePath:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+from penstock.steps.shares import with_chances
 from penstock.steps.stable_hash import hash_64, row_texts
 from penstock.values import parse_count, parse_share
 
@@ -17,6 +18,7 @@ REST: Final = "rest"
 STRATUM, UNITS = "__stratum", "__units"
 """Hidden columns: a hash of what is divided alike, and how many rows a unit has."""
 _ROUNDING = 1e-9
+_ROWS_AT_ONCE = 50_000
 
 
 def parse_amount(value: object) -> float | int | str:
@@ -99,6 +101,16 @@ def strata(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
     if not columns:
         return pl.Series(STRATUM, [0], dtype=pl.UInt64).new_from_index(0, len(frame))
     return hash_64(row_texts(frame, columns, nulls_equal=True)).alias(STRATUM)
+
+
+def with_key_chances(looked: pl.DataFrame, purpose: str, seed: int, step: str) -> pl.DataFrame:
+    """The rows of a look, each with the `chance` of its key; a piece at a time, for Python's numbers are large."""
+    import polars as pl
+
+    pieces = looked.iter_slices(_ROWS_AT_ONCE) if len(looked) else [looked]
+    return pl.concat(
+        with_chances(piece.lazy(), [], purpose=purpose, seed=seed, step=step).collect() for piece in pieces
+    )
 
 
 def in_fair_order(units: pl.DataFrame, order: Sequence[str]) -> pl.DataFrame:

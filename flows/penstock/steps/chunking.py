@@ -87,7 +87,7 @@ class Chunker:
         limit = self._overlap
         while limit > 0:
             low = max(start + 1, end - self._counter.tail(text[start:end], limit))
-            begin = _skip(text, self._first_border(text, low, end))
+            begin = _skip(text, self._first_border(text, start, low, end))
             if begin >= end:
                 break
             excess = self._counter.count(text[begin:end]) - self._overlap
@@ -113,15 +113,16 @@ class Chunker:
                 pass
             if place > 0:
                 return place
-        safe = next((place for place in range(high, max(start, high - _LOOK_AROUND), -1) if _is_safe(text, place)), 0)
-        return safe or high
+        places = range(high, max(start, high - _LOOK_AROUND), -1)
+        return next((place for place in places if _is_safe(text, place, start)), high)
 
-    def _first_border(self, text: str, low: int, end: int) -> int:
+    def _first_border(self, text: str, start: int, low: int, end: int) -> int:
         for level in self._levels:
             place = next(_borders(level, text, low, (low + end) // 2), -1)
             if place >= 0:
                 return place
-        return next((place for place in range(low, min(end, low + _LOOK_AROUND)) if _is_safe(text, place)), end)
+        places = range(low, min(end, low + _LOOK_AROUND))
+        return next((place for place in places if _is_safe(text, place, start)), end)
 
 
 def _skip(text: str, place: int) -> int:
@@ -143,10 +144,11 @@ def _borders(level: re.Pattern[str], text: str, low: int, high: int) -> Iterator
             yield place
 
 
-def _is_safe(text: str, place: int) -> bool:
+def _is_safe(text: str, place: int, start: int) -> bool:
     """Whether a cut before the character at `place` parts no character that a reader sees as one.
 
-    By the rules of Unicode (UAX #29) for marks, joiners, emoji, flags, Hangul and line ends.
+    By the rules of Unicode (UAX #29) for marks, joiners, emoji, flags, Hangul and line ends. `start` is a place before
+    it that is safe: flags are pairs, counted from there.
     """
     if not 0 < place < len(text):
         return True
@@ -159,7 +161,7 @@ def _is_safe(text: str, place: int) -> bool:
         return False
     if _is_flag(before) and _is_flag(after):
         run = place - 1
-        while run > 0 and _is_flag(text[run - 1]):
+        while run > start and _is_flag(text[run - 1]):
             run -= 1
         return (place - run) % 2 == 0
     return not _is_hangul_pair(before, after)

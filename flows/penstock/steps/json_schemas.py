@@ -39,6 +39,7 @@ _NOT_STRICT = (
     "minContains", "maxContains", "uniqueItems", "prefixItems", "default",
 )  # fmt: skip
 _STRICT_FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid")
+_ELSEWHERE = ("$id", "$dynamicRef", "$recursiveRef")
 _WAY_OUT = "or set `strict: false`"
 
 
@@ -92,7 +93,9 @@ def schema_problems(schema: Mapping[str, Any], *, strict: bool) -> list[Problem]
         return [(("type",) if "type" in schema else (), "the whole must have `type: object`")]
     found: list[Problem] = []
     properties = 0
-    for place, part, depth in _parts(schema, (), 0):
+    parts = list(_parts(schema, (), 0))
+    schemas = {id(part) for _, part, _ in parts}
+    for place, part, depth in parts:
         if depth > _DEEPEST:
             return [(place[:_DEEPEST], "the schema is nested too deeply")]
         if isinstance(part, bool):
@@ -100,7 +103,10 @@ def schema_problems(schema: Mapping[str, Any], *, strict: bool) -> list[Problem]
         if not isinstance(part, Mapping):
             found.append((place, "a schema is a mapping"))
             continue
-        found += _wrong_everywhere(schema, part, place)
+        found += _wrong_everywhere(part, place)
+        if "$ref" in part and id(find_reference(schema, part["$ref"])) not in schemas:
+            told = f"{part['$ref']!r} leads nowhere; a reference leads to `#/$defs/…` of this schema"
+            found.append(((*place, "$ref"), told))
         if strict:
             listed = part.get("properties")
             properties += len(listed) if isinstance(listed, Mapping) else 0
@@ -150,7 +156,7 @@ def _parts(part: Any, place: Place, depth: int) -> Iterator[tuple[Place, Any, in
             yield from _parts(part[keyword], (*place, keyword), depth + 1)
 
 
-def _wrong_everywhere(root: Mapping[str, Any], part: Mapping[str, Any], place: Place) -> Iterator[Problem]:
+def _wrong_everywhere(part: Mapping[str, Any], place: Place) -> Iterator[Problem]:
     kinds = kinds_of(part)
     if unknown := [kind for kind in kinds if kind not in _TYPES]:
         yield (*place, "type"), f"there is no type {unknown[0]!r}; the types are: {', '.join(_TYPES)}"
@@ -159,8 +165,9 @@ def _wrong_everywhere(root: Mapping[str, Any], part: Mapping[str, Any], place: P
     for keyword, fits, what in _SHAPES:
         if keyword in part and not fits(part[keyword]):
             yield (*place, keyword), f"`{keyword}` must be {what}"
-    if "$ref" in part and find_reference(root, part["$ref"]) is None:
-        yield (*place, "$ref"), f"{part['$ref']!r} leads nowhere; a reference leads to `#/$defs/…` of this schema"
+    for keyword in _ELSEWHERE:
+        if keyword in part and (place or keyword != "$id"):
+            yield (*place, keyword), f"`{keyword}` is not followed; a reference is a `$ref` to `#/$defs/…`"
     if "array" in kinds and "items" not in part and "prefixItems" not in part:
         yield place, "an array needs `items`"
 
@@ -191,7 +198,7 @@ def _wrong_object(part: Mapping[str, Any], place: Place) -> Iterator[Problem]:
         at = (*place, "additionalProperties") if "additionalProperties" in part else place
         yield at, f"strict mode wants `additionalProperties: false` on every object, {_WAY_OUT}"
     properties, needed = part.get("properties", {}), part.get("required", [])
-    if isinstance(properties, Mapping) and isinstance(needed, list):
+    if isinstance(properties, Mapping) and _is_texts(needed):
         at = (*place, "required") if "required" in part else place
         if missing := [str(name) for name in properties if name not in needed]:
             way = "a property that may be missing is one that may be null: `type: [string, 'null']`"
@@ -205,6 +212,14 @@ def _wrong_object(part: Mapping[str, Any], place: Place) -> Iterator[Problem]:
 
 def _is_mapping(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
+
+
+def _is_patterns(value: Any) -> bool:
+    return _is_mapping(value) and all(map(_is_pattern, value))
+
+
+def _is_mapping_of_texts(value: Any) -> bool:
+    return _is_mapping(value) and all(map(_is_texts, value.values()))
 
 
 def _is_filled_list(value: Any) -> bool:
@@ -235,17 +250,20 @@ def _is_pattern(value: Any) -> bool:
     return isinstance(value, str)
 
 
+_COUNTS = (
+    "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains",
+)  # fmt: skip
 _SHAPES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     *((keyword, _is_mapping, "a mapping of names to schemas") for keyword in _MAPPINGS),
     *((keyword, _is_filled_list, "a list of schemas, and not empty") for keyword in _LISTS),
     ("enum", _is_filled_list, "a list of values, and not empty"),
     ("required", _is_texts, "a list of names"),
     ("pattern", _is_pattern, "a regular expression"),
+    ("patternProperties", _is_patterns, "a mapping of regular expressions to schemas"),
+    ("dependentRequired", _is_mapping_of_texts, "a mapping of names to lists of names"),
+    ("uniqueItems", lambda value: isinstance(value, bool), "true or false"),
     ("multipleOf", lambda value: _is_number(value) and value > 0, "a number above 0"),
     *((keyword, _is_number, "a number") for keyword in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")),
-    *(
-        (keyword, _is_count, "a whole number, 0 or more")
-        for keyword in ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
-    ),
+    *((keyword, _is_count, "a whole number, 0 or more") for keyword in _COUNTS),
     *((keyword, _is_text, "text") for keyword in ("description", "title", "format", "$id", "$schema", "$anchor")),
 )

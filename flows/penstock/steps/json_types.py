@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 Kind = Literal["text", "integer", "number", "boolean", "list", "struct", "json"]
 _LARGEST = 2**63
+_BITS_OF_FLOATS = 1_023
 _PLAIN: dict[str, Kind] = {"string": "text", "integer": "integer", "number": "number", "boolean": "boolean"}
+
+_HELD: dict[Kind, type | tuple[type, ...]] = {
+    "text": str, "integer": (int, float), "number": (int, float), "boolean": bool, "list": list, "struct": dict,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ _JSON = Shape("json")
 
 def shape_of(schema: Mapping[str, Any]) -> Shape:
     """The type of the values that `schema` allows."""
-    return _shape(schema, schema, frozenset()) or _JSON
+    return _shape(schema, schema, frozenset({"#"})) or _JSON
 
 
 def arrow_type(shape: Shape) -> pa.DataType:
@@ -70,24 +75,29 @@ def cell(shape: Shape, value: Any) -> Any:
     """A valid answer's value, or a part of one, as a column of that shape holds it.
 
     Raises:
-        ValueError: a whole number is too large for 64 bits.
+        ValueError: a whole number is too large for 64 bits, or a schema without types let something else pass.
     """
     if value is None:
         return None
+    if shape.kind == "json":
+        return msgspec.json.encode(value).decode()
+    fits = isinstance(value, _HELD[shape.kind]) and isinstance(value, bool) == (shape.kind == "boolean")
+    if not fits:
+        # A schema that says `properties` and no `type` allows everything else as well.
+        raise ValueError(f"{str(value)[:80]!r} stands where the column holds a {shape.kind}")
     match shape.kind:
         case "integer":
-            whole = int(value)
-            if not -_LARGEST <= whole < _LARGEST:
-                raise ValueError(f"the whole number {value!r} is too large")
-            return whole
+            if not -_LARGEST <= value < _LARGEST:
+                raise ValueError(f"the whole number {str(value)[:40]} is too large")
+            return int(value)
         case "number":
+            if isinstance(value, int) and value.bit_length() > _BITS_OF_FLOATS:
+                raise ValueError(f"the number {str(value)[:40]}… is too large")
             return float(value)
         case "list":
             return [cell(shape.item or _JSON, item) for item in value]
         case "struct":
             return {name: cell(inner, value.get(name)) for name, inner in shape.fields}
-        case "json":
-            return msgspec.json.encode(value).decode()
         case _:
             return value
 

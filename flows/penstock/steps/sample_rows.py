@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from penstock.expressions import Column
-from penstock.steps.allotment import STRATUM, UNITS, in_fair_order, strata, whole_numbers
+from penstock.steps.allotment import STRATUM, UNITS, in_fair_order, strata, whole_numbers, with_key_chances
 from penstock.steps.base import FATE, FILTERED, KEY, PARTITION, ROW, BarrierStep, Columns
 from penstock.steps.shares import SCALE, chance, with_chances
 from penstock.values import Count, Share
@@ -83,7 +83,7 @@ class SampleRows(BarrierStep):
         import polars as pl
 
         if not self.hashed:
-            looked = with_chances(looked.lazy(), [], purpose=self.kind, seed=self.seed, step=self.name).collect()
+            looked = with_key_chances(looked, self.kind, self.seed, self.name)
         order = [chance().meta.output_name(), KEY, PARTITION, ROW]
         rows = looked.select(STRATUM, *order)
         if self.rows is not None:

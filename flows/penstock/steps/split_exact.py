@@ -18,6 +18,7 @@ from penstock.steps.allotment import (
     in_fair_order,
     strata,
     whole_numbers,
+    with_key_chances,
 )
 from penstock.steps.base import FATE, FILTERED, KEY, PARTITION, ROW, BarrierStep, Columns
 from penstock.steps.column_types import check_new
@@ -100,21 +101,34 @@ class SplitExact(BarrierStep):
         """
         import polars as pl
 
-        rows = looked
         group = [chance().meta.output_name()]
-        if not self.by:
-            rows = with_chances(looked.lazy(), [], purpose=self.kind, seed=self.seed, step=self.name).collect()
+        if self.by:
+            units = _groups(looked, group)
+        else:
             # Keys whose hashes are equal are two groups, and so are rows whose keys are.
             group += [KEY, PARTITION, ROW]
-        line = in_fair_order(_groups(rows, group), group)
-        numbers = whole_numbers(self.sets, len(rows))
-        self._check(numbers, len(rows), len(line))
-        ends = cuts(line[UNITS], list(numbers.values()))
-        names = [name for name, begin, end in zip(numbers, [0, *ends], ends, strict=False) for _ in range(end - begin)]
-        sets = pl.Series(self.output, names, dtype=pl.String).extend_constant(None, len(line) - len(names))
-        decided = rows.join(line.select(*group).with_columns(sets), on=group, how="left", maintain_order="left")
+            rows = with_key_chances(looked, self.kind, self.seed, self.name)
+            units = rows.select(STRATUM, *group, pl.lit(1, dtype=pl.Int64).alias(UNITS))
+        line = in_fair_order(units, group)
+        numbers = whole_numbers(self.sets, len(looked))
+        self._check(numbers, len(looked), len(line))
+        sets = self._sets(numbers, cuts(line[UNITS], list(numbers.values())), len(line))
+        decided = line.select(*group).with_columns(sets)
+        if self.by:
+            decided = looked.select(PARTITION, ROW, *group).join(decided, on=group)
         fate = pl.when(pl.col(self.output).is_null()).then(pl.lit(FILTERED)).alias(FATE)
         return decided.select(PARTITION, ROW, fate, self.output)
+
+    def _sets(self, numbers: Mapping[str, int], ends: list[int], groups: int) -> pl.Series:
+        """Of each group in the line the name of its set, null of those beyond the last one."""
+        import polars as pl
+
+        sizes = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+        named = [
+            pl.Series([name], dtype=pl.String).new_from_index(0, size)
+            for name, size in zip(numbers, sizes, strict=True)
+        ]
+        return pl.concat(named).extend_constant(None, groups - ends[-1]).alias(self.output)
 
     def _check(self, numbers: Mapping[str, int], rows: int, groups: int) -> None:
         asked = sum(numbers.values())
@@ -135,8 +149,6 @@ def _groups(rows: pl.DataFrame, group: list[str]) -> pl.DataFrame:
     """Of each group its number of rows, and the stratum that most of them are in."""
     import polars as pl
 
-    if len(group) > 1:
-        return rows.select(STRATUM, *group).with_columns(pl.lit(1, dtype=pl.Int64).alias(UNITS))
     counted = rows.group_by(*group, STRATUM).agg(pl.len().alias("rows"))
     largest = counted.sort("rows", STRATUM, descending=[True, False])
     units = pl.col("rows").sum().cast(pl.Int64).alias(UNITS)
