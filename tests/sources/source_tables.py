@@ -15,7 +15,12 @@ def opened(path: Path, data: bytes | None = None, **settings: Any) -> Any:
     if data is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    return open_source(SourceSettings(path=str(path), **settings))
+    return open_source(SourceSettings(path=str(path), **settings), copies=_plain(path) / ".copies")
+
+
+def _plain(path: Path) -> Path:
+    """The folder of a path, or that around its first part with a wildcard."""
+    return next(one for one in (path.parent, *path.parents) if not any(mark in str(one) for mark in "*?"))
 
 
 def pieces(source: Any, rows: int = 1000) -> list[SliceData]:

@@ -41,14 +41,22 @@ def test_a_path_that_means_no_rows_says_why(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a\n1\n")
     (tmp_path / "b.jsonl").write_text("{}\n")
     (tmp_path / "c.txt").write_text("a\n1\n")
-    cases = {"x.csv": "does not exist", "x*.csv": "matches no file", "*.*": "no format", "[ab].*": "csv, jsonl"}
+    (tmp_path / "d.dat").write_text("a\n1\n")
+    (tmp_path / "empty").mkdir()
+    cases = {
+        "x.csv": "does not exist",
+        "x*.csv": "matches no file",
+        "*.*": r"ending of d\.dat says no format",
+        "[ab].*": "csv, jsonl",
+        "[c].*": "c.txt, which are no tables; write `format: files`",
+        "empty": "is a folder without files",
+    }
     for name, words in cases.items():
         with pytest.raises(InputError, match=words):
             find_files(SourceSettings(path=str(tmp_path / name)))
-    with pytest.raises(InputError, match=r"s3://bucket/a\.csv is an address"):
-        find_files(SourceSettings(path="s3://bucket/a.csv"))
-    with pytest.raises(InputError, match="is a folder"):
-        find_files(SourceSettings(path=str(tmp_path)))
+    for address in ("http://example.org/a.csv", "ftp://example.org/a.csv"):
+        with pytest.raises(InputError, match=r"rows come from files of this machine, s3://"):
+            find_files(SourceSettings(path=address))
     assert table(opened(tmp_path / "c.txt", key="a", format="csv")).rows() == [(1,)]
 
 

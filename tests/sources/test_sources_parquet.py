@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from source_tables import opened, table
+from source_tables import bad_rows, opened, table
 
 from penstock.errors import InputError, SourceChanged
 
@@ -37,12 +38,36 @@ def test_slices_of_any_files_put_together_are_the_files(
     assert table(source, size)["a"].to_list() == list(range(begin))
 
 
-def test_types_are_those_of_the_file_and_cannot_be_named(tmp_path: Path) -> None:
+def test_types_are_those_of_the_file(tmp_path: Path) -> None:
     frame = pl.DataFrame({"a": [1], "v": [[1.0, 2.0]]}, schema={"a": pl.UInt16, "v": pl.Array(pl.Float32, 2)})
     frame.write_parquet(tmp_path / "r.parquet")
     assert opened(tmp_path / "r.parquet", key="a").schema() == dict(frame.schema)
-    with pytest.raises(InputError, match="derive"):
-        opened(tmp_path / "r.parquet", key="a", types={"a": "string"}).schema()
+    with pytest.raises(InputError, match="b"):
+        opened(tmp_path / "r.parquet", key="a", types={"b": "string"}).schema()
+
+
+def test_a_value_that_does_not_fit_a_named_type_costs_only_its_row(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "a": [1.0, 2.5, 3.0, None],
+            "b": ["2026-01-02", "2026-01-03", "soon", ""],
+            "c": [[1], [2, 3], None, []],
+            "d": [0, 1, 1, 7],
+        }
+    )
+    frame.write_parquet(tmp_path / "r.parquet")
+    types = {"a": "integer", "b": "date", "c": "string"}
+    source = opened(tmp_path / "r.parquet", key="a", types=types)
+    for size in (1, 3, 10):
+        assert table(source, size).rows() == [(1, date(2026, 1, 2), "[1]", 0), (None, None, "[]", 7)]
+        assert [(bad.number, bad.line) for bad in bad_rows(source, size)] == [(1, 2), (2, 3)]
+    first, second = bad_rows(source)
+    assert "'a' is to be Int64 and '2.5' is not" in first.message
+    assert "'b' is to be Date and 'soon' is not" in second.message
+    assert '"soon"' in second.text
+    source = opened(tmp_path / "r.parquet", key="a", types={"d": "boolean"})
+    assert table(source)["d"].to_list() == [False, True, True]
+    assert [bad.number for bad in bad_rows(source)] == [3]
 
 
 def test_files_with_other_columns_than_the_first_are_refused(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_a_template_that_fails_on_a_row_says_so(step_of: Make) -> None:
         ("by: []", "names no column"),
         ("by: [a]\nnear: 0.8", "`near` compares texts"),
         ("text: body", "it uses no column"),
-        ('text: "{{ body }}"\nnear: 0.3', "greater than or equal to 0.5"),
+        ('text: "{{ body }}"\nnear: 0.3', "less than 50% alike"),
         ('text: "{{ body }}"\nnear: 130%', "is not a share"),
         ("by: [a]\nkeep: best", "first"),
         ("by: [a]\nignore: [spelling]", "case"),

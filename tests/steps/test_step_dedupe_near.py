@@ -109,6 +109,10 @@ def test_more_hashes_are_more_exact() -> None:
     assert errors[1] < errors[0] / 1.8
 
 
+def test_the_threshold_is_written_as_a_share(step_of: Make) -> None:
+    assert step_of('uses: dedupe\ntext: "{{ body }}"\nnear: 85%').near == 0.85
+
+
 def test_a_chain_of_likenesses_ends_at_one_row() -> None:
     words = texts_of(1, 60)[0].split()
     fresh = texts_of(1, 60, seed=9)[0].split()
@@ -158,6 +162,12 @@ def test_thousands_of_texts_from_one_form_are_merged_without_comparing_each_with
     assert set(carried.into.values()) == {"k00000"}
     assert len(carried.merged) == 3_999
     assert compared < 40 * 4_000
+
+
+@pytest.mark.parametrize(("hashes", "most"), [(64, 64 + 40), (128, 128 + 40), (512, 512 + 40)])
+def test_what_is_held_of_a_row_does_not_grow_with_its_text(hashes: int, most: int) -> None:
+    looked = near(hashes=hashes, by=["id"]).look(table(texts_of(500, 200)).with_columns(__row=1).lazy()).collect()
+    assert looked.estimated_size() / 500 <= most
 
 
 def test_many_rows_of_one_text_are_one_before_anything_is_compared() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from penstock.engine.prices import usd_of
-from penstock.errors import InputError, UnusableAnswer
+from penstock.errors import SourceChanged, UnusableAnswer
 from penstock.items import Cause, Usage
 from penstock.steps import Moderate
 from penstock.steps.categories import CATEGORIES
@@ -121,10 +121,9 @@ def test_an_image_file_is_sent_as_a_data_url_and_read_when_it_is_sent(tmp_path: 
     moderate = step(input=None, image="{{ photo }}", folder=str(tmp_path))
     payloads = moderate.payloads(pl.DataFrame({"photo": ["a b.png", str(file)]})).to_list()
     assert payloads[0] == payloads[1], "one file is asked once, however it is named"
-    later = PNG + b"more"
-    file.write_bytes(later)
     url = json.loads(moderate.body(payloads[:1]))["input"][0]["image_url"]["url"]
-    assert url == "data:image/png;base64," + base64.b64encode(later).decode()
+    assert url == "data:image/png;base64," + base64.b64encode(PNG).decode()
+    file.write_bytes(PNG + b"more")
     changed = moderate.payloads(pl.DataFrame({"photo": ["a b.png"]})).to_list()
     assert changed != payloads[:1], "other content is another question"
 
@@ -172,16 +171,18 @@ def test_an_image_that_cannot_be_read_is_an_error_of_its_row_before_any_request(
         assert why in fault.message, name
 
 
-def test_an_image_that_vanishes_before_its_request_stops_with_a_clear_error(tmp_path: Path) -> None:
+def test_an_image_that_is_changed_or_gone_before_its_request_stops_the_run_until_it_is_looked_at_again(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(PNG)
     moderate = step(image="{{ photo }}", folder=str(tmp_path))
     payloads = moderate.payloads(pl.DataFrame({"body": ["x"], "photo": ["a.png"]})).to_list()
-    file.write_bytes(b"no image any more")
-    with pytest.raises(InputError, match="is none any more"):
+    file.write_bytes(PNG + b"more")
+    with pytest.raises(SourceChanged, match="was changed since it was looked at"):
         moderate.body(payloads)
     file.unlink()
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(SourceChanged, match="No such file"):
         moderate.body(payloads)
 
 

@@ -76,7 +76,9 @@ def cast_typed(frame: pl.DataFrame, schema: dict[str, pl.DataType]) -> tuple[pl.
         column = frame[name]
         if column.dtype != kind:
             typed = _converted_series(column, kind)
-            for place in (typed.is_null() & column.is_not_null()).arg_true():
+            # An empty text is nothing where a number or a date should be.
+            given = column.is_not_null() & (column != "") if column.dtype == pl.String else column.is_not_null()
+            for place in (typed.is_null() & given).arg_true():
                 lost.setdefault(place, f"column {name!r} is to be {kind} and {str(column[place])[:60]!r} is not")
             column = typed
         columns.append(column)

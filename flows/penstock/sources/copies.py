@@ -52,9 +52,12 @@ class Copies:
             self._remove_old()
             try:
                 write(temporary)
-                with temporary.open("rb") as handle:
-                    os.fsync(handle.fileno())
-                return temporary.replace(self.folder / name_of(temporary))
+                path = self.folder / name_of(temporary)
+                if not use(path):
+                    with temporary.open("rb") as handle:
+                        os.fsync(handle.fileno())
+                    temporary.replace(path)
+                return path
             finally:
                 temporary.unlink(missing_ok=True)
         except OSError as error:
@@ -66,14 +69,15 @@ class Copies:
     def _remove_old(self) -> None:
         oldest = time.time() - _KEPT_SECONDS
         for path in self.folder.iterdir():
-            if path.is_file() and path.stat().st_mtime < oldest:
+            stat = path.stat()
+            if path.is_file() and max(stat.st_atime, stat.st_mtime) < oldest:
                 path.unlink(missing_ok=True)
 
 
 def use(path: Path) -> bool:
-    """Whether the copy is there; then it counts as used now."""
+    """Whether the copy is there; then it counts as used now, and keeps the time of its content."""
     try:
-        os.utime(path)
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
     except FileNotFoundError:
         return False
     except OSError:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import InputError
-from penstock.sources.base import BadRow, FileState, Slice, SliceData, expand
+from penstock.sources.base import BadRow, FileState, Slice, SliceData
 from penstock.sources.casting import cast_typed
 from penstock.sources.copies import Copies
-from penstock.sources.files import polars_type
+from penstock.sources.files import local_files, polars_type
 from penstock.sources.objects import is_address
-from penstock.sources.settings import AUDIO, MEDIA, SourceSettings
+from penstock.sources.settings import AUDIO, MEDIA, SourceSettings, TypeWord
 from penstock.sources.snapshots import Snapshot
 from penstock.sources.sound import Unreadable, seconds_of
 
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+_COLUMNS: dict[str, TypeWord] = {
+    "path": "string",
+    "name": "string",
+    "type": "string",
+    "bytes": "integer",
+    "modified": "datetime",
+    "seconds": "number",
+    "text": "string",
+}
 _UNKNOWN = "application/octet-stream"
 _MODIFIED = "__modified_ns"
 _LARGEST_TEXT = 64 << 20
@@ -57,28 +66,20 @@ class FileRows:
         """The columns, once a file is there.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none, or `source.types` names another column.
         """
-        self._found()
-        return {name: str(kind) for name, kind in self.schema().items()}
+        local_files(self.settings.path)
+        return dict(self._words())
 
     def schema(self) -> dict[str, pl.DataType]:
         """The columns and their types."""
-        import polars as pl
+        return {name: polars_type(word) for name, word in {**self._words(), **self.settings.types}.items()}
 
-        types: dict[str, pl.DataType] = {
-            "path": pl.String(),
-            "name": pl.String(),
-            "type": pl.String(),
-            "bytes": pl.Int64(),
-            "modified": pl.Datetime("us"),
-            "seconds": pl.Float64(),
-        }
-        if self.settings.contents:
-            types["text"] = pl.String()
-        if unknown := sorted(set(self.settings.types) - set(types)):
-            raise InputError(f"source.types names columns that files as rows do not have: {', '.join(unknown)}")
-        return {**types, **{name: polars_type(word) for name, word in self.settings.types.items()}}
+    def _words(self) -> dict[str, TypeWord]:
+        words = {name: word for name, word in _COLUMNS.items() if name != "text" or self.settings.contents}
+        if unknown := sorted(set(self.settings.types) - set(words)):
+            raise InputError(f"source.types: files as rows have no column {unknown[0]!r}; they have {', '.join(words)}")
+        return words
 
     def slices(self, rows: int, *, may_estimate: bool = False) -> Iterator[Slice]:  # noqa: ARG002  # a list is counted
         """Cut by the list; digests are of names, sizes and times."""
@@ -99,7 +100,7 @@ class FileRows:
                 numbers.append(number)
             except Unreadable as error:
                 bad.append(BadRow(text, number, number + 1, str(error), text))
-        own = FileRows(self.settings.model_copy(update={"types": {}}), Copies(), ()).schema()
+        own = {name: polars_type(word) for name, word in self._words().items()}
         frame, lost = cast_typed(pl.DataFrame(rows, schema=own), schema)
         bad += [
             BadRow(rows[at]["path"], numbers[at], numbers[at] + 1, why, rows[at]["path"]) for at, why in lost.items()
@@ -129,19 +130,13 @@ class FileRows:
             raise Unreadable(f"the file cannot be read: {error.strerror or error}") from None
         return row
 
-    def _found(self) -> list[Path]:
-        path = Path(self.settings.path)
-        files = expand(path)
-        if not files:
-            what = "matches no file" if any(mark in self.settings.path for mark in "*?[") else "does not exist"
-            raise InputError(f"source.path: {path} {'is a folder without files' if path.is_dir() else what}")
-        return files
-
     def _listed(self) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         import pyarrow as pa
 
         schema = pa.schema([("path", pa.string()), ("bytes", pa.int64()), (_MODIFIED, pa.int64())])
-        rows = [(str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in self._found()]
+        rows = [
+            (str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in local_files(self.settings.path)
+        ]
         columns = [list(column) for column in zip(*rows, strict=True)]
         return schema, iter([pa.record_batch(columns, schema=schema)])
 

@@ -64,12 +64,21 @@ def _found(text: str) -> list[StoredFile]:
         if not stored:
             raise InputError(f"source.path: {text} matches no object")
         return stored
+    return [StoredFile(str(file)) for file in local_files(text)]
+
+
+def local_files(text: str) -> list[Path]:
+    """The files of this machine that a path, a folder or a glob means, sorted by name.
+
+    Raises:
+        InputError: there is none.
+    """
     path = Path(text)
     files = expand(path)
     if not files:
-        what = "matches no file" if any(mark in str(path) for mark in "*?[") else "does not exist"
+        what = "matches no file" if any(mark in text for mark in "*?[") else "does not exist"
         raise InputError(f"source.path: {path} {'is a folder without files' if path.is_dir() else what}")
-    return [StoredFile(str(file)) for file in files]
+    return files
 
 
 def folder_part(text: str) -> str:

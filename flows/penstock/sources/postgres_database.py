@@ -36,7 +36,7 @@ class PostgresDatabase:
             names = schema.names
             if twice := [name for name in names if names.count(name) > 1]:
                 raise InputError(f"source.sql: the query gives two columns {twice[0]!r}; name one of them with AS")
-            return {field.name: str(arrow_type(field.type, field.metadata, field.name)) for field in schema}
+            return {field.name: str(arrow_type(field.type, field.name)) for field in schema}
 
     def rows(self, query: str, order: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """See `penstock.sources.database.Database`; rows come as they are sent, a few megabytes at a time."""
@@ -48,9 +48,7 @@ class PostgresDatabase:
             cursor = opened.enter_context(connection.cursor())
             cursor.execute(f"SELECT * FROM ({query}) AS rows ORDER BY {order}")  # noqa: S608  # the user's own query
             reader = cursor.fetch_record_batch()
-            schema = pa.schema(
-                [(field.name, arrow_type(field.type, field.metadata, field.name)) for field in reader.schema]
-            )
+            schema = pa.schema([(field.name, arrow_type(field.type, field.name)) for field in reader.schema])
             kept = opened.pop_all()
 
         def batches() -> Iterator[pa.RecordBatch]:

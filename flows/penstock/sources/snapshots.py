@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _HASHED_ROWS = 20_000
+_HASHED_BYTES = 4 << 20
 
 
 class Snapshot:
@@ -106,7 +107,15 @@ class Snapshot:
                 for batch in batches:
                     writer.write_batch(batch, row_group_size=_HASHED_ROWS)
 
-        return self._copies.put(write, lambda written: f"rows-{file_state(written).digest}.parquet")
+        return self._copies.put(write, _name_of)
+
+
+def _name_of(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as handle:
+        while block := handle.read(_HASHED_BYTES):
+            digest.update(block)
+    return f"rows-{digest.hexdigest()}.parquet"
 
 
 def _exact(frame: pl.DataFrame) -> pl.DataFrame:
@@ -117,7 +126,7 @@ def _exact(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.col(texts).cast(pl.String)) if texts else frame
 
 
-def arrow_type(kind: Any, metadata: dict[bytes, bytes] | None, name: str) -> Any:
+def arrow_type(kind: Any, name: str) -> Any:
     """The type that a column of a database is kept with.
 
     Raises:
@@ -128,6 +137,5 @@ def arrow_type(kind: Any, metadata: dict[bytes, bytes] | None, name: str) -> Any
     if isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type
     if pa.types.is_interval(kind) or pa.types.is_union(kind) or pa.types.is_map(kind):
-        told = (metadata or {}).get(b"ADBC:postgresql:typname", str(kind).encode()).decode()
-        raise InputError(f"source.sql: the column {name!r} is of type {told}; cast it to text in the query")
+        raise InputError(f"source.sql: the column {name!r} is of type {kind}; cast it to text in the query")
     return pa.string() if pa.types.is_null(kind) else kind

@@ -42,7 +42,7 @@ def seconds_of(path: Path) -> float | None:
                 if packet.pts is not None and packet.time_base is not None
             ]
     except (av.FFmpegError, ValueError) as error:
-        raise Unreadable(f"the sound cannot be read: {str(error).split(':')[0]}") from None
+        raise Unreadable(f"the sound cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not ends:
         raise Unreadable("the file holds no sound")
     return round(max(ends), 3)

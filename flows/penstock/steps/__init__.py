@@ -11,6 +11,7 @@ from penstock.steps.embed import Embed
 from penstock.steps.explode import Explode
 from penstock.steps.filter import Filter
 from penstock.steps.image import Image
+from penstock.steps.join import Join
 from penstock.steps.moderate import Moderate
 from penstock.steps.python import Python
 from penstock.steps.redact import Redact
@@ -33,6 +34,7 @@ KINDS: dict[str, type[Step]] = {
         Explode,
         Filter,
         Image,
+        Join,
         Moderate,
         Python,
         Redact,

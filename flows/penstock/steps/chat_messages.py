@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from penstock.errors import ExpressionError, InputError, SourceChanged
+from penstock.errors import ExpressionError
 from penstock.expressions import renderer, template_columns
 from penstock.items import Cause, Fault
 from penstock.steps.chat_settings import Message, Part
@@ -161,16 +160,7 @@ def _checked_text(text: str) -> str:
 def _on_the_wire(part: Any) -> Any:
     if not isinstance(part, dict) or part.get("type") != _FILE:
         return part
-    path = Path(part["path"])
-    try:
-        facts = path.stat()
-        url = data_url(part["path"])
-    except OSError as error:
-        raise SourceChanged(f"{path} cannot be read any more: {error.strerror or error}; resume looks again") from None
-    except InputError as error:
-        raise SourceChanged(f"{error}; resume looks at it again") from None
-    if (facts.st_size, facts.st_mtime_ns) != (part["size"], part["modified"]):
-        raise SourceChanged(f"{path} was changed since it was looked at; resume looks at it again")
+    url = data_url(ImageFile(part["path"], part["size"], part["modified"]))
     detail = {"detail": part["detail"]} if "detail" in part else {}
     return {"type": "image_url", "image_url": {"url": url, **detail}}
 

@@ -15,12 +15,14 @@ from penstock.steps.near_pairs import near_clusters
 from penstock.steps.rendering import rendered, template_fault
 from penstock.steps.shingles import Ignored, Unit, without
 from penstock.steps.stable_hash import hash_64, hash_128, row_texts
-from penstock.values import parse_share
+from penstock.values import Share
 
 if TYPE_CHECKING:
     import polars as pl
 
 _LOW, _HIGH, _BLOCK, _ORDER, _SKETCH = "__low", "__high", "__block", "__order", "__sketch_"
+LOWEST = 0.5
+"""The least likeness that can be asked for."""
 _SIZES: dict[Unit, int] = {"characters": 5, "words": 3}
 
 
@@ -49,13 +51,11 @@ class Dedupe(BarrierStep):
         description="Template of the text that is equal or, with `near`, alike in rows that are the same.",
         examples=["{{ body }}", "{{ title }} {{ body }}"],
     )
-    near: float | None = Field(
+    near: Share | None = Field(
         default=None,
-        ge=0.5,
-        le=1,
-        description="How alike two texts must be to be merged: the share of their shingles that they have in common "
-        "(Jaccard), estimated by MinHash. Texts are merged along chains too, so that a merged text may be less like "
-        "the one that is kept. Only equal texts are merged if left out.",
+        description="How alike two texts must be to be merged, from 50% to 100%: the share of their shingles that they "
+        "have in common (Jaccard), estimated by MinHash. Texts are merged along chains too, so that a merged text may "
+        "be less like the one that is kept. Only equal texts are merged if left out.",
         examples=[0.8, "85%"],
     )
     ignore: list[Ignored] | None = Field(
@@ -73,7 +73,9 @@ class Dedupe(BarrierStep):
         examples=["updated_at", "length(body)"],
     )
     nulls: Literal["distinct", "equal"] = Field(
-        default="distinct", description="Whether rows with nothing to compare are all different, or all the same."
+        default="distinct",
+        description="Whether rows with nothing to compare, whose `text` or whose every `by` column is null, are all "
+        "different or all the same.",
     )
     duplicates: str | None = Field(
         default=None,
@@ -98,10 +100,14 @@ class Dedupe(BarrierStep):
         "deviation, at 0.8) with 128, and by half of that with 512.",
     )
 
-    @field_validator("near", mode="before")
+    @field_validator("near")
     @classmethod
-    def _share(cls, near: object) -> object:
-        return near if near is None else parse_share(near)
+    def _can_be_found(cls, near: float | None) -> float | None:
+        if near is not None and near < LOWEST:
+            raise ValueError(
+                f"texts less than {LOWEST:.0%} alike cannot be told from unrelated ones; write 50% or more"
+            )
+        return near
 
     @field_validator("text")
     @classmethod

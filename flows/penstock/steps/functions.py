@@ -12,7 +12,8 @@ import hashlib
 import importlib.util
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -73,9 +74,17 @@ def load_function(folder: Path, module: str, name: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]  # whatever the user's module holds
 
 
+class _FromSource(SourceFileLoader):
+    """Without `__pycache__`, which stands in the user's folder and knows a change within a second only by its size."""
+
+    def path_stats(self, path: Any) -> Mapping[str, Any]:
+        # What Python's loader takes for "no compiled file can be used here".
+        raise OSError(f"{path} is always compiled anew")
+
+
 def _import(file: Path, folder: Path) -> ModuleType:
     name = f"penstock_function_{hashlib.blake2b(str(file).encode(), digest_size=8).hexdigest()}"
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, loader=_FromSource(name, str(file)))
     if spec is None or spec.loader is None:
         raise InputError(f"{file} is no Python module")
     module = importlib.util.module_from_spec(spec)

@@ -202,7 +202,7 @@ class Moderate(ApiStep):
         """Texts as one array; an image, and the text that belongs to it, as a list of parts.
 
         Raises:
-            InputError: an image's file cannot be read any more.
+            SourceChanged: an image's file is not the one that was looked at any more.
         """
         import msgspec
 
@@ -222,6 +222,6 @@ class Moderate(ApiStep):
 def _parts(asked: Mapping[str, Any]) -> list[Any]:
     if asked.keys() == {"text"}:
         return [asked["text"]]
-    url = asked["url"] if "url" in asked else data_url(asked["file"])
+    url = asked["url"] if "url" in asked else data_url(ImageFile(asked["file"], asked["size"], asked["modified"]))
     text = [{"type": "text", "text": asked["text"]}] if "text" in asked else []
     return [*text, {"type": "image_url", "image_url": {"url": url}}]

@@ -35,7 +35,7 @@ _MAIL = re.compile(
     r"(?<![\w.+%'-])[\w+%'-]+(?:\.[\w+%'-]+){0,12}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w-])"
 )
 
-_DIGITS = re.compile(r"(?<!\w)(?<!\d[.,])\d(?:[ -]?\d){11,}(?![\w])(?![.,]\d)", re.ASCII)
+_DIGITS = re.compile(r"(?<!\w)(?<!\d[.,])\d(?:[ -]?\d){12,}(?![\w])(?![.,]\d)", re.ASCII)
 _GROUP = re.compile(r"\d+", re.ASCII)
 # Issuer identification numbers by ISO/IEC 7812: Visa, Mastercard, American Express, Discover, JCB, Diners, UnionPay,
 # Maestro; each with the lengths that its numbers have.
@@ -47,9 +47,23 @@ _ISSUERS: tuple[tuple[re.Pattern[str], frozenset[int]], ...] = (
     (re.compile(r"35(2[89]|[3-8])"), frozenset(range(16, 20))),
     (re.compile(r"30[0-5]|309|36|3[89]"), frozenset(range(14, 20))),
     (re.compile(r"62|81"), frozenset(range(16, 20))),
-    (re.compile(r"50|5[6-9]|6"), frozenset(range(12, 20))),
+    (re.compile(r"50|5[6-9]|6"), frozenset(range(16, 20))),
 )
-_SHORTEST_CARD, _LONGEST_CARD = 12, 19
+# How numbers in groups are printed; other groups of digits are something else, such as two numbers side by side.
+_PRINTED = frozenset(
+    [
+        (4, 4, 4, 4),
+        (4, 4, 4, 4, 1),
+        (4, 4, 4, 4, 2),
+        (4, 4, 4, 4, 3),
+        (4, 4, 4, 1),
+        (4, 6, 5),
+        (4, 6, 4),
+        (6, 13),
+        (8, 8),
+    ]
+)
+_LONGEST_CARD = 19
 
 _IBAN = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{2})(\d{2})(?=[ -]?[A-Za-z0-9])", re.ASCII)
 # Lengths by country of the SWIFT registry of IBANs.
@@ -75,7 +89,7 @@ _KEY = re.compile(
     r"|AIza[\w-]{35}|xox[abeoprs]-[\w-]{10,}|hf_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36,}"
     r"|SG\.[\w-]{16,}\.[\w-]{16,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
     r")"
-    r"|(?<=(?i:bearer)\s)[\w.~+/-]{16,}=*",
+    r"|(?<=(?i:bearer)\s)(?P<bearer>[\w.~+/-]{16,}=*)",
     re.ASCII,
 )
 _BEARER_WORD = re.compile(r"[A-Za-z-]+\.?")
@@ -86,11 +100,11 @@ _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{2,39}(?:(?<=:)\d{1,3}(?:\.\d{1,3}){
 # International with + or, when written in groups, 00; North American in groups of 3, 3 and 4; and numbers in groups
 # that begin with the 0 of most other countries.
 _PHONE = re.compile(
-    r"(?<![\w+])(?<!\d[ .,/-])(?:"
+    r"(?<![\w+])(?<!\d[.,/-])(?:"
     r"\+(?:[ ./-]?\(?\d\)?){7,15}"
     r"|00[1-9]\d{0,2}(?:[ ./-]{1,2}\(?\d{1,12}\)?){1,6}"
     r"|(?:1[ .-])?(?:\([2-9]\d{2}\)[ .-]?|[2-9]\d{2}[ .-])[2-9]\d{2}[ .-]\d{4}"
-    r"|\(?0\d{1,5}\)?(?:[ ./-]{1,2}\d{2,12}){1,5}"
+    r"|\(?0\d{1,5}\)?(?:(?:[./-] ?| [./-]| (?!0\d{2}))\d{2,12}){1,5}"
     r")(?!\w)(?![.,/-]\d)",
     re.ASCII,
 )
@@ -130,7 +144,7 @@ def _mails(text: str) -> Iterator[Span]:
 def _keys(text: str) -> Iterator[Span]:
     for match in _KEY.finditer(text):
         # "Bearer authentication-schemes" are words.
-        if not _BEARER_WORD.fullmatch(match[0]):
+        if not (match["bearer"] and _BEARER_WORD.fullmatch(match["bearer"])):
             yield match.span()
 
 
@@ -149,16 +163,14 @@ def _cards(text: str) -> Iterator[Span]:
 
 
 def _card_end(text: str, groups: list[Span], first: int) -> int | None:
-    """The last group of the longest card that begins with a group; groups but the last have four digits or more.
-
-    Cards are printed as 4-4-4-4, 4-6-5, 4-6-4, 6-13 and the like: numbers in groups of two are something else.
-    """
-    digits, found = "", None
+    """The last group of the longest card that begins with a group."""
+    digits, found, lengths = "", None, []
     for last in range(first, len(groups)):
         digits += text[slice(*groups[last])]
-        if len(digits) > _LONGEST_CARD or (last > first and groups[last - 1][1] - groups[last - 1][0] < 4):
+        lengths.append(groups[last][1] - groups[last][0])
+        if len(digits) > _LONGEST_CARD:
             break
-        if len(digits) >= _SHORTEST_CARD and is_card(digits):
+        if (last == first or tuple(lengths) in _PRINTED) and is_card(digits):
             found = last
     return found
 
@@ -199,12 +211,16 @@ def _is_ip(text: str) -> bool:
 
 
 def _phones(text: str) -> Iterator[Span]:
+    behind = 0
     for match in _PHONE.finditer(text):
-        number = match[0]
+        number, start = match[0], match.start()
         digits = sum(mark.isdigit() for mark in number)
         begins = next((mark for mark in ("+", "00", "0") if number.lstrip("(").startswith(mark)), "")
         fits = _FEWEST_DIGITS.get(begins, 10) <= digits <= _MOST_DIGITS
-        if fits and not _DATE.match(number) and number.count("(") == number.count(")"):
+        # The middle of some other row of digits, unless a telephone number stands before it.
+        is_middle = begins != "+" and behind != start - 1 and re.match(r"\d ", text[max(0, start - 2) : start])
+        if fits and not is_middle and not _DATE.match(number) and number.count("(") == number.count(")"):
+            behind = match.end()
             yield match.span()
 
 
@@ -212,7 +228,7 @@ DETECTORS: dict[Kind, Detector] = {
     "key": Detector(_KEY_HINT, _keys),
     "mail": Detector(r"[\w+%'-]@[^\W_]", _mails),
     "iban": Detector(r"[A-Za-z]{2}[0-9]{2}[ -]?[A-Za-z0-9]{2}", _ibans),
-    "card": Detector(r"[0-9](?:[ -]?[0-9]){11}", _cards),
+    "card": Detector(r"[0-9](?:[ -]?[0-9]){12}", _cards),
     "ip": Detector(r"[0-9]\.[0-9]{1,3}\.[0-9]|:[0-9A-Fa-f]{0,4}:", _addresses),
     "phone": Detector(r"[0-9)][ ./()-]{0,2}[0-9](?:[ ./()-]{0,2}[0-9]){6}", _phones),
 }

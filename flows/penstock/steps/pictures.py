@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.errors import InputError
+from penstock.errors import SourceChanged
 
 LARGEST = 20_000_000
 """Bytes of an image at most (moderation guide)."""
@@ -72,19 +73,22 @@ def image_type(head: bytes) -> str | None:
     return "image/webp" if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else None
 
 
-def data_url(path: str) -> str:
+def data_url(image: ImageFile) -> str:
     """The file as a data URL.
 
     Raises:
-        InputError: it cannot be read any more, or is no image any more.
+        SourceChanged: it cannot be read any more, or is not the one that was looked at.
     """
+    path = Path(image.path)
     try:
-        content = Path(path).read_bytes()
+        with path.open("rb") as file:
+            about = os.fstat(file.fileno())
+            content = file.read()
     except OSError as error:
-        raise InputError(f"{path} could be read when the rows were looked at, and now: {_reason(error)}") from None
+        raise SourceChanged(f"{path} cannot be read any more: {_reason(error)}; resume looks at it again") from None
     kind = image_type(content[:_HEAD])
-    if kind is None:
-        raise InputError(f"{path} was an image when the rows were looked at, and is none any more")
+    if kind is None or (about.st_size, about.st_mtime_ns) != (image.size, image.modified):
+        raise SourceChanged(f"{path} was changed since it was looked at; resume looks at it again")
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 

@@ -86,7 +86,7 @@ class Promise:
                 f"gave back {len(result):,} rows for {len(given):,}; write `rows: fewer` or `rows: any` if it may"
             )
         if rows is not None and not rows.is_sorted():
-            order = pl.select(pl.arg_sort_by(rows, maintain_order=True)).to_series()
+            order = rows.to_frame().select(pl.arg_sort_by(rows.name, maintain_order=True)).to_series()
             result, rows = result[order], rows.gather(order)
         self._check_untouched(result, given if rows is None else given[rows])
         return result.select(self._typed(result[name], word) for name, word in self.columns.items()), rows
