@@ -261,4 +261,4 @@ def test_rows_in_are_rows_out_filtered_and_failed_whatever_the_texts_and_faults(
     assert not set(result) & set(failed)
     filtered = {number for number, text in enumerate(texts) if text == "same"}
     assert set(result) | set(failed) | filtered == set(range(account.read))
-    assert verify_run(record, plan_parts(session.plan, session.state)) == []
+    assert verify_run(record, plan_parts(session.plan, session.state), session.plan.ends, session.spec.outputs) == []

@@ -56,7 +56,8 @@ class PlanBench:
         read = plan.partitions[partition].rows
         counts = {
             "segment": segment, "partition": partition, "read": read, "written": read - failed, "filtered": {},
-            "failed": failed, "failures": failures or {},
+            "merged": {}, "added": {}, "failed": failed, "failures": failures or {}, "made": f"{segment}-{partition}",
+            "of": [f"{before}-{partition}" for before in [plan.segment(segment).reads] if before],
         }  # fmt: skip
         table = pa.table({"id": pa.array(range(read - failed))})
         write_part(files.part, iter([table]), table.schema, lambda: counts)

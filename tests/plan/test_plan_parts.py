@@ -39,7 +39,7 @@ def test_a_segment_ends_at_each_step_that_asks_a_model_and_steps_after_the_last_
 
 def test_a_pipeline_without_steps_copies() -> None:
     (segment,) = cut_segments([])
-    assert (segment.id, segment.steps, segment.api) == ("copy", (), False)
+    assert (segment.id, segment.steps, segment.api) == ("source", (), False)
     assert [one.id for one in cut_segments([_step("filter", where="true")])] == ["filter"]
 
 

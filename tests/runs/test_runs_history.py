@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from penstock.errors import InputError
-from penstock.runs.account import close_account
+from penstock.runs.account import SegmentParts, close_account
 from penstock.runs.history import find_run, list_runs, mark_crashed
 from penstock.runs.record import RECORD, RunRecord, RunStatus, new_run_id, read_record
 from penstock.secrets import Secret
@@ -31,8 +31,8 @@ def save(root: Path, run_id: str, *, pipeline: str = "p", minutes: int = 0, **fi
 
 
 def test_a_record_comes_back_as_it_was_saved(tmp_path: Path) -> None:
-    part = {"segment": "s", "partition": 0, "read": 2, "written": 1, "filtered": {}, "failed": 1}
-    account = close_account([("s", [{**part, "failures": {"timeout": 1}}])])
+    part = {"segment": "s", "partition": 0, "read": 2, "written": 1, "filtered": {}, "failed": 1, "merged": {}}
+    account = close_account([SegmentParts("s", None, [{**part, "added": {}, "failures": {"timeout": 1}}])], ["s"])
     record = save(tmp_path, "r1", account=account, ended_at=BEGAN + timedelta(seconds=90), params={"since": "2026"})
     folder = State(tmp_path, "p").run_folder("r1")
     assert read_record(folder) == record

@@ -11,7 +11,8 @@ import pytest
 
 from penstock.items import Cause
 from penstock.outputs.folder import replace_folder
-from penstock.runs.account import close_account
+from penstock.outputs.parquet import Parquet
+from penstock.runs.account import SegmentParts, close_account
 from penstock.runs.record import OutputRecord, RunRecord, RunStatus
 from penstock.runs.verify import verify_run
 from penstock.tables.failures import RowError, error_frame
@@ -36,7 +37,8 @@ class Run:
         self.record = RunRecord(
             run_id="r", pipeline="p", file="p.yaml", sha256="", status=RunStatus.COMPLETED,
             started_at=datetime.now(UTC),
-            account=close_account([("embed", counts)]), errors_path=str(folder / "errors.parquet"),
+            account=close_account([SegmentParts("embed", None, counts)], ["embed"]),
+            errors_path=str(folder / "errors.parquet"),
             outputs=[OutputRecord(path=str(done.path), rows=done.rows, files=done.files)],
         )  # fmt: skip
 
@@ -44,12 +46,15 @@ class Run:
         table = pa.table({"a": pa.array(values, pa.int64())})
         counts = {
             "segment": "embed", "partition": index, "read": len(values) + failed, "filtered": {}, "failed": failed,
+            "added": {}, "merged": {}, "made": "m", "of": [],
             "written": len(values) if said is None else said, "failures": {"timeout": failed} if failed else {},
         }  # fmt: skip
         write_part(self.files[index].part, iter([table]), table.schema, lambda: counts)
 
     def problems(self) -> list[str]:
-        return verify_run(self.record, [("embed", [(files.part, files.errors) for files in self.files])])
+        parts = [("embed", None, [(files.part, files.errors) for files in self.files])]
+        output = Parquet.model_validate({"uses": "parquet", "path": str(self.out)})
+        return verify_run(self.record, parts, ["embed"], [output])
 
 
 @pytest.fixture

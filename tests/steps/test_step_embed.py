@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from penstock.errors import UnusableAnswer
 from penstock.items import Usage
-from penstock.steps import Embed
+from penstock.steps.embed import Embed
 from penstock.steps.vectors import read_vectors
 
 Make = Callable[[str], Any]

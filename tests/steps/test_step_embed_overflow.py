@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from penstock.errors import InvalidAnswer
 from penstock.sandbox.launch import start
-from penstock.steps import Embed
+from penstock.steps.embed import Embed
 from penstock.steps.overflow import cut, pieces
 from penstock.steps.vectors import mean_vector, vector_type
 from penstock.tokens import counter

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import InputError
-from penstock.tables.journal import NUMBER, Journal
+from penstock.tables.journal import DIGEST, Journal
 
 
 def batch(numbers: list[int], word: str = "answer", size: int = 2) -> pa.RecordBatch:
     vectors = pa.FixedSizeListArray.from_arrays(pa.array([0.5] * (size * len(numbers)), pa.float32()), size)
     texts = pa.array([f"{word} {number}" for number in numbers])
-    return pa.RecordBatch.from_arrays([pa.array(numbers, pa.uint32()), texts, vectors], names=[NUMBER, "text", "v"])
+    return pa.RecordBatch.from_arrays([pa.array(numbers, pa.uint32()), texts, vectors], names=[DIGEST, "text", "v"])
 
 
 def texts(journal: Journal, numbers: list[int]) -> list[str]:
@@ -110,7 +110,7 @@ def test_a_file_of_zeros_is_a_new_journal(tmp_path: Path) -> None:
 def test_columns_of_an_answer_may_have_the_journals_own_names(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j")
     columns = [pa.array([4, 2], pa.uint32()), pa.array(["four", "two"])]
-    journal.append(pa.RecordBatch.from_arrays(columns, names=[NUMBER, NUMBER]))
+    journal.append(pa.RecordBatch.from_arrays(columns, names=[DIGEST, DIGEST]))
     journal.close()
     journal = Journal(tmp_path / "j")
     assert journal.take([2, 4]).columns[0].to_pylist() == ["two", "four"]
@@ -178,7 +178,7 @@ def test_answers_that_differ_only_in_how_a_list_names_its_items_are_taken(tmp_pa
     other = batch([1])
     kind = pa.list_(pa.field("element", pa.float32(), nullable=False), 2)
     vectors = pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2.0], pa.float32()), type=kind)
-    journal.append(pa.RecordBatch.from_arrays([other[0], other[1], vectors], names=[NUMBER, "text", "v"]))
+    journal.append(pa.RecordBatch.from_arrays([other[0], other[1], vectors], names=[DIGEST, "text", "v"]))
     assert journal.take([1, 0]).column("v").to_pylist() == [[1.0, 2.0], [0.5, 0.5]]
     journal.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 import subprocess
 import sys
@@ -14,11 +13,8 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pyarrow import parquet
 
-from penstock.tables.numbers import from_runs, to_runs
 from penstock.tables.parts import read_counts, whole_or_absent, write_part
 
 VECTOR = pa.list_(pa.field("item", pa.float32(), nullable=False), 3)
@@ -164,11 +160,3 @@ def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
         _write_and_fail(path)
     assert path.read_text() == "one"
     assert [file.name for file in path.parent.iterdir()] == ["file"]
-
-
-@given(st.sets(st.integers(0, 200)))
-def test_runs_of_numbers_give_back_the_numbers(numbers: set[int]) -> None:
-    ascending = sorted(numbers)
-    runs = to_runs(ascending)
-    assert from_runs(runs) == ascending
-    assert all(one[1] + 1 < other[0] for one, other in itertools.pairwise(runs))

@@ -175,11 +175,12 @@ def _tell(session: Session, outcome: Outcome, *, as_json: bool) -> None:
     from penstock.cli.summary import exit_code, summary
     from penstock.spec.provider import SandboxSettings
 
+    used = session.spec.used_providers.values()
     record = session.record
     if as_json:
         print_json(record.model_dump(mode="json"))
     else:
-        sandbox = isinstance(session.spec.provider, SandboxSettings)
+        sandbox = bool(used) and all(isinstance(provider, SandboxSettings) for provider in used)
         for line in summary(record, session.state.root, sandbox=sandbox):
             say(line)
         if outcome.warning:

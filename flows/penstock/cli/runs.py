@@ -10,7 +10,7 @@ import typer
 from penstock.cli.console import clear_errors, print_json, say
 from penstock.cli.exit_codes import ExitCode
 from penstock.cli.options import JSON, RUN, STATE, chosen_run, state_roots
-from penstock.cli.summary import summary
+from penstock.cli.summary import came_in, summary
 from penstock.errors import InputError, UsageError
 from penstock.items import Cause
 from penstock.values import format_usd
@@ -112,6 +112,7 @@ def verify(run_id: str | None = RUN, state: str | None = STATE, as_json: bool = 
         from penstock.plan.model import read_plan
         from penstock.runs.record import PLAN
         from penstock.runs.verify import verify_run
+        from penstock.spec.model import restore
         from penstock.tables.state import State
 
         root, folder, record = chosen_run(run_id, state)
@@ -120,7 +121,9 @@ def verify(run_id: str | None = RUN, state: str | None = STATE, as_json: bool = 
                 f"run {record.run_id} is not complete ({record.status.value}); there is nothing to prove yet"
             )
         plan = read_plan(folder / PLAN)
-        problems = verify_run(record, plan_parts(plan, State(root, record.pipeline)))
+        spec = restore(plan.spec)
+        outputs = [spec.outputs[one.number].at(Path(one.path)) for one in record.outputs]
+        problems = verify_run(record, plan_parts(plan, State(root, record.pipeline)), plan.ends, outputs)
         if as_json:
             print_json({"run": record.run_id, "ok": not problems, "problems": problems})
         elif problems:
@@ -130,7 +133,7 @@ def verify(run_id: str | None = RUN, state: str | None = STATE, as_json: bool = 
             account = record.account
             files = sum(len(output.files) for output in record.outputs)
             say(
-                f"run {record.run_id} holds: {account.read:,} rows read = {account.written:,} written + "
+                f"run {record.run_id} holds: {came_in(account)} = {account.written:,} written + "
                 f"{account.filtered:,} filtered + {account.merged:,} merged + {account.failed:,} failed; "
                 f"{files:,} file{'s' if files != 1 else ''} with the right SHA-256"
             )

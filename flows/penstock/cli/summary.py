@@ -64,9 +64,20 @@ def summary(record: RunRecord, root: Path, *, sandbox: bool = False) -> Iterator
     yield from _next_step(record, root)
 
 
+def came_in(account: Account) -> str:
+    """The rows that came in, as a sum where there are others than those read."""
+    more = [f"{count:,} {word}" for count, word in ((account.added, "added"), (account.branched, "branched")) if count]
+    return " + ".join([f"{account.read:,} rows read", *more])
+
+
 def _rows(account: Account) -> Iterator[str]:
     yield _line("rows read", f"{account.read:,}")
-    yield _line("written", f"{account.written:,}")
+    if account.added:
+        yield _line("added", f"{account.added:,}  (one row became several)")
+    if account.branched:
+        yield _line("branched", f"{account.branched:,}  (rows that go several ways)")
+    several = " + ".join(f"{rows:,}" for rows in account.outputs) if len(account.outputs) > 1 else ""
+    yield _line("written", f"{account.written:,}" + (f"  ({several})" if several else ""))
     steps = [f"{step} {count:,}" for one in account.segments for step, count in one.filtered.items() if count]
     yield _line("filtered", f"{account.filtered:,}" + (f"  ({', '.join(steps)})" if steps else ""))
     if account.merged:
@@ -89,6 +100,8 @@ def _places(record: RunRecord, root: Path) -> Iterator[str]:
         yield _line("result", f"{short(Path(output.path))}  ({count} file{'s' if count != 1 else ''}, {size})")
     if record.rehearsal:
         yield _line("", f"({record.rehearsal}: the pipeline's own output is untouched)")
+    if record.merged_path:
+        yield _line("merged", f"{short(Path(record.merged_path))}")
     if record.errors_path:
         yield _line("errors", f"{short(Path(record.errors_path))}")
     yield _line("record", f"{short(root / record.pipeline / 'runs' / record.run_id / 'run.json')}")

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.api.provider import Provider
 from penstock.engine.control import RunControl
 from penstock.engine.jobs import Job, engine
 from penstock.engine.prices import table_version
+from penstock.errors import TooManyFailures
 from penstock.execute import part_writer
 from penstock.execute.asking import JournalSink, Questions, questions, request_errors
 from penstock.execute.carry import carried_errors, seed_journal
 from penstock.execute.rows import Rows
-from penstock.items import Delivered, Failed
+from penstock.execute.saving import Saving
+from penstock.items import Cause, Delivered, Failed
 from penstock.steps import ApiStep
 from penstock.steps.base import ROW
+from penstock.tables.failures import RowError
 from penstock.tables.journal import Journal
 from penstock.tables.parts import write_part
 from penstock.tables.state import PartFiles
@@ -32,22 +37,30 @@ _WRITING = threading.Lock()
 
 @dataclass(slots=True)
 class CountingSink(JournalSink):
-    """A journal sink that also tells the run how many rows came home, copies of an item included."""
+    """A journal sink that also tells the run how many rows came home, copies of an item included.
+
+    Attributes:
+        copies: how many rows come home with an item: of those that ask several things, with the last of them.
+        stops: whether the first failure ends the run.
+    """
 
     control: RunControl | None = None
-    copies: dict[int, int] = field(default_factory=dict)
+    copies: Counter[int] = field(default_factory=Counter)
+    stops: str = ""
 
     def delivered(self, outcome: Delivered) -> None:
         """Keep the answers first, then count their rows."""
         JournalSink.delivered(self, outcome)
         if self.control is not None:
-            self.control.note_rows(done=sum(self.copies.get(item.number, 1) for item in outcome.items), failed=0)
+            self.control.note_rows(done=sum(self.copies[item.number] for item in outcome.items), failed=0)
 
     def failed(self, outcome: Failed) -> None:
         """Keep the failure and count its rows."""
         JournalSink.failed(self, outcome)
         if self.control is not None:
-            self.control.note_rows(done=0, failed=self.copies.get(outcome.item.number, 1))
+            self.control.note_rows(done=0, failed=self.copies[outcome.item.number])
+            if self.stops:
+                self.control.request_stop(_first_failure(self.stops, outcome.cause, outcome.message))
 
 
 @dataclass(slots=True)
@@ -56,6 +69,7 @@ class ApiPart:
 
     Attributes:
         name: the step's id.
+        place: where files of answers go, see `Saving`.
         retry_causes: which failures of before are asked again; None for all.
         carried_rows: rows whose answers an earlier run had paid for; known when `write` has returned.
     """
@@ -66,51 +80,86 @@ class ApiPart:
     provider: Provider
     control: RunControl
     keys: list[str]
+    place: Callable[[Path], Path]
     retry_causes: tuple[str, ...] | None = None
     carried_rows: int = 0
 
     def write(self, rows: Rows, finish: Callable[[Rows], dict[str, Any]]) -> dict[str, Any]:
         """Ask, join and write. `finish` writes the errors part and returns the counts, when all fates are known."""
-        asked = questions(rows.frame, self.name, self.step, counter(self.step.model), self.keys)
+        asking = questions(rows.frame, self.name, self.step, counter(self.step.model), self.keys)
         usage_name = f"{self.name}_usage"
+        self._stop_at(asking.asked.errors)
         journal = Journal(self.files.journal)
         try:
-            seed_journal(journal, self.files.part, asked, self.step, usage_name)
-            carried = carried_errors(self.files.errors, asked, self.retry_causes, self.keys)
-            failures = self._ask(asked, journal, {error.number for error in carried})
-            rows.errors += [*asked.errors, *carried]
-            rows.errors += request_errors(failures, asked, rows.frame, self.name, self.keys)
-            lost = {error.number for error in rows.errors}
+            seed_journal(journal, self.files.part, asking, self.step, usage_name)
+            carried = carried_errors(
+                self.files.errors,
+                asking,
+                rows.frame,
+                answered=journal.answered,
+                retry_causes=self.retry_causes,
+                keys=self.keys,
+            )
+            failures = self._ask(asking, journal, carried)
+            rows.errors += [*asking.asked.errors, *carried]
+            rows.errors += request_errors(failures, asking, rows.frame, self.name, self.keys)
+            lost = {error.number for error in rows.errors if error.step == self.name}
             rows.frame = rows.frame.filter(~rows.frame[ROW].is_in(sorted(lost)))
             counts = finish(rows)
-            self._write_part(rows, asked, journal, usage_name, counts)
+            self._write_part(rows, asking, journal, usage_name, counts)
         except BaseException:
             journal.close()
             raise
-        journal.discard()
+        if any(Cause(cause).asked for cause in counts["failures"]) and (self.step.saved or asking.asked.in_pieces):
+            # The part has not these answers as they came; the next run goes on from the journal.
+            journal.close()
+        else:
+            journal.discard()
         return counts
 
-    def _ask(self, asked: Questions, journal: Journal, carried: set[int]) -> list[Failed]:
-        sink = CountingSink(journal, control=self.control)
-        for item in asked.asked_by.values():
-            sink.copies[item] = sink.copies.get(item, 0) + 1
-        answered = journal.answered
-        self.carried_rows = sum(item in answered for item in asked.asked_by.values())
+    def _stop_at(self, errors: list[RowError]) -> None:
+        if errors and self.step.on_error == "stop":
+            self.control.request_stop(_first_failure(self.name, errors[0].cause, errors[0].message))
+            self.control.check()
+
+    def _ask(self, asking: Questions, journal: Journal, carried: list[RowError]) -> list[Failed]:
+        asked, answered = asking.asked, journal.answered
+        numbers = {digest: number for number, digest in enumerate(asking.digests)}
+        final = {error.asked for error in carried}
+        lost = {error.number for error in carried}
+        sink = CountingSink(journal, asking.digests, control=self.control)
+        sink.stops = self.name if self.step.on_error == "stop" else ""
+        for row, digests in asked.rows.items():
+            waiting = [digest for digest in digests if digest not in answered]
+            if row not in lost and waiting:
+                sink.copies[numbers[waiting[-1]]] += 1
+        self.carried_rows = len(asked.rows) - len(lost) - sink.copies.total()
         self.control.note_rows(done=len(asked.passed) + self.carried_rows, failed=len(asked.errors) + len(carried))
-        items = [item for item in asked.items if item.number not in answered and item.number not in carried]
+        items = [
+            item
+            for item, digest in zip(asking.items, asking.digests, strict=True)
+            if digest not in answered and digest not in final
+        ]
         if items:
             engine().run(Job(self.step, items, sink, self.provider, self.control, concurrency=self.step.concurrency))
         return sink.failures
 
     def _write_part(
-        self, rows: Rows, asked: Questions, journal: Journal, usage_name: str, counts: dict[str, Any]
+        self, rows: Rows, asking: Questions, journal: Journal, usage_name: str, counts: dict[str, Any]
     ) -> None:
         import pyarrow as pa
 
-        answers = part_writer.answer_schema(self.step, journal, usage_name)
-        schema = pa.schema([*part_writer.arrow_schema(rows.frame), *answers])
         sums = UsageSums()
-        tables = part_writer.Answers(asked, journal, answers, sums.add).tables(rows.frame)
+        answers = part_writer.Answers(
+            asking=asking,
+            step=self.step,
+            journal=journal,
+            fields=part_writer.answer_fields(self.step, journal),
+            saving=Saving(self.step.saved, self.place),
+            usage_name=usage_name if self.step.usage else None,
+            note_usage=sums.add,
+        )
+        schema = pa.schema([*part_writer.arrow_schema(rows.frame), *answers.schema])
 
         def final() -> dict[str, Any]:
             counts.update(
@@ -120,7 +169,14 @@ class ApiPart:
 
         # One part at a time: what writing needs is then the same for any number of workers.
         with _WRITING:
-            write_part(self.files.part, tables, schema, final)
+            write_part(self.files.part, answers.tables(rows.frame), schema, final)
+
+
+def _first_failure(step: str, cause: Cause, message: str) -> TooManyFailures:
+    return TooManyFailures(
+        f"a row of the step {step!r} failed ({cause}: {message.rstrip('.')}), and `on_error: stop` ends the run there. "
+        "What was answered is kept: mend the row or write `on_error: collect`, then resume"
+    )
 
 
 @dataclass(slots=True)

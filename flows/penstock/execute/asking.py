@@ -1,17 +1,23 @@
-"""An API step on one partition: rows to items, items through the engine into the journal, answers back to rows."""
+"""An API step on one partition: rows to items, items through the engine into the journal, answers back to rows.
+
+What is asked is known by the digest of its payload: in the journal, between runs, and when rows have moved. So an
+answer finds its rows again whatever became of the rows beside them.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from penstock.execute.table_steps import isolating
-from penstock.items import Cause, Delivered, Failed, Item, Packing, usage_type
-from penstock.steps import ApiStep, Derive
+from penstock.items import Cause, Delivered, Failed, Fault, Item, usage_type
+from penstock.steps import ApiStep
 from penstock.steps.base import ROW
+from penstock.steps.derive import Derive
 from penstock.tables.failures import RowError
-from penstock.tables.journal import NUMBER, Journal
+from penstock.tables.journal import DIGEST, DIGEST_BYTES, Journal
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,81 +29,124 @@ _HOLDS = "__holds"
 
 
 @dataclass(slots=True)
-class Questions:
-    """What to ask for a partition.
+class Asked:
+    """What the rows of a frame ask.
 
     Attributes:
-        items: distinct payloads, numbered by the first row that has them.
-        asked_by: row number to the number of the item that answers it.
+        rows: row number to the digests of its payloads: one, or several where the step asks in pieces.
+        payloads: each distinct payload by its digest, in the order of the rows.
+        owners: which row a payload's cost is counted at: the first that asks it.
         errors: rows that cannot be asked.
         passed: rows for which the step's `when` does not hold.
     """
 
-    items: list[Item] = field(default_factory=list)
-    asked_by: dict[int, int] = field(default_factory=dict)
+    rows: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
+    payloads: dict[bytes, str] = field(default_factory=dict)
+    owners: dict[bytes, int] = field(default_factory=dict)
     errors: list[RowError] = field(default_factory=list)
     passed: list[int] = field(default_factory=list)
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether some row asks several things."""
+        return any(len(digests) > 1 for digests in self.rows.values())
+
+    def add(self, row: int, payloads: Sequence[str]) -> None:
+        """Enter what one row asks."""
+        digests = tuple(digest_of(payload) for payload in payloads)
+        self.rows[row] = digests
+        for digest, payload in zip(digests, payloads, strict=True):
+            if self.owners.setdefault(digest, row) == row:
+                self.payloads.setdefault(digest, payload)
+
+    def drop(self, refused: set[bytes]) -> list[int]:
+        """Ask nothing of the rows that ask one of these; returns those rows."""
+        lost = [row for row, digests in self.rows.items() if not refused.isdisjoint(digests)]
+        for row in lost:
+            del self.rows[row]
+        wanted = {digest for digests in self.rows.values() for digest in digests}
+        self.payloads = {digest: payload for digest, payload in self.payloads.items() if digest in wanted}
+        self.owners = {}
+        for row, digests in self.rows.items():
+            for digest in digests:
+                self.owners.setdefault(digest, row)
+        return lost
+
+
+def digest_of(payload: str) -> bytes:
+    """What stands for a payload; of lone surrogates too, which are no UTF-8."""
+    return hashlib.blake2b(payload.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
+
+
+def asked_by(frame: pl.DataFrame, name: str, step: ApiStep, keys: Sequence[str]) -> Asked:
+    """What each row asks; empty and failing rows become errors."""
+    import polars as pl
+
+    asked = Asked()
+    if step.when is not None:
+        told, failed = isolating(frame, Derive(uses="derive", id=name, columns={_HOLDS: step.when}))
+        asked.errors += [_error(row, name, keys, Fault(Cause.EXPRESSION, message)) for row, message in failed]
+        holds = pl.col(_HOLDS).fill_null(False)
+        asked.passed = told.filter(~holds)[ROW].to_list()
+        frame = told.filter(holds).drop(_HOLDS)
+    for place, (row, payload) in enumerate(zip(frame[ROW].to_list(), step.payloads(frame).to_list(), strict=True)):
+        pieces = [payload] if isinstance(payload, str) else payload
+        if pieces is None:
+            cells = frame.row(place, named=True)
+            fault = step.payload_error({column: cell for column, cell in cells.items() if column != ROW})
+            asked.errors.append(_error(cells, name, keys, fault))
+        elif not pieces or any(step.is_empty(piece) for piece in pieces):
+            fault = Fault(Cause.EMPTY_INPUT, "the text to send is empty")
+            asked.errors.append(_error(frame.row(place, named=True), name, keys, fault, pieces[0] if pieces else ""))
+        else:
+            asked.add(row, pieces)
+    return asked
+
+
+@dataclass(slots=True)
+class Questions:
+    """What to ask for a partition: items, each with the digest of its payload at its number."""
+
+    asked: Asked
+    items: list[Item] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    tokens: dict[bytes, int] = field(default_factory=dict)
 
 
 def questions(frame: pl.DataFrame, name: str, step: ApiStep, counter: TokenCounter, keys: Sequence[str]) -> Questions:
     """Turn rows into items: one per distinct payload; empty, over-long and failing rows become errors."""
-    import polars as pl
-
-    asked = Questions()
-    if step.when is not None:
-        told, failed = isolating(frame, Derive(uses="derive", id=name, columns={_HOLDS: step.when}))
-        asked.errors += [_error(row, name, keys, Cause.EXPRESSION, message) for row, message in failed]
-        holds = pl.col(_HOLDS).fill_null(False)
-        asked.passed = told.filter(~holds)[ROW].to_list()
-        frame = told.filter(holds).drop(_HOLDS)
-    payloads = step.payloads(frame).to_list()
-    numbers = frame[ROW].to_list()
-    first: dict[Any, int] = {}
-    distinct: list[tuple[int, Any]] = []
-    for place, (number, payload) in enumerate(zip(numbers, payloads, strict=True)):
-        if payload is None:
-            row = frame.row(place, named=True)
-            fault = step.payload_error({column: cell for column, cell in row.items() if column != ROW})
-            asked.errors.append(_error(row, name, keys, fault.cause, fault.message))
-        elif not payload.strip():
-            row = frame.row(place, named=True)
-            asked.errors.append(_error(row, name, keys, Cause.EMPTY_INPUT, "the text to send is empty", payload))
-        else:
-            same = first.setdefault(payload, number)
-            asked.asked_by[number] = same
-            if same == number:
-                distinct.append((number, payload))
-    tokens = counter.count_many([payload for _, payload in distinct])
-    asked.items = [Item(number, payload, count) for (number, payload), count in zip(distinct, tokens, strict=True)]
-    _refuse_long(asked, frame, name, step.packing, keys, exact=counter.exact)
-    return asked
+    asked = asked_by(frame, name, step, keys)
+    counts = step.tokens(list(asked.payloads.values()), counter.count_many)
+    tokens = dict(zip(asked.payloads, counts, strict=True))
+    most = step.packing.max_item_tokens
+    if most is not None and counter.exact:
+        # An estimate does not refuse what may still fit.
+        _refuse_long(asked, tokens, frame, name, most, keys)
+    digests = list(asked.payloads)
+    items = [Item(number, asked.payloads[digest], tokens[digest]) for number, digest in enumerate(digests)]
+    return Questions(asked, items, digests, tokens)
 
 
-def _refuse_long(
-    asked: Questions, frame: pl.DataFrame, name: str, packing: Packing, keys: Sequence[str], *, exact: bool
+def _refuse_long(  # noqa: PLR0917  # what names a row and its place
+    asked: Asked, tokens: Mapping[bytes, int], frame: pl.DataFrame, name: str, most: int, keys: Sequence[str]
 ) -> None:
-    """Items over the API's limit become errors of all their rows; an estimate does not refuse what may still fit."""
+    """Payloads over the API's limit become errors of all their rows."""
     import polars as pl
 
-    most = packing.max_item_tokens
-    if most is None or not exact:
-        return
-    refused = {item.number: item for item in asked.items if item.tokens > most}
+    refused = {digest for digest, count in tokens.items() if count > most}
     if not refused:
         return
-    asked.items = [item for item in asked.items if item.number not in refused]
-    rows = [number for number, item in asked.asked_by.items() if item in refused]
-    for row in frame.filter(pl.col(ROW).is_in(rows)).iter_rows(named=True):
-        item = refused[asked.asked_by.pop(row[ROW])]
-        message = f"the text has {item.tokens:,} tokens and the API takes {most:,}"
-        asked.errors.append(_error(row, name, keys, Cause.TOO_LONG, message, item.payload))
+    before, payloads = dict(asked.rows), dict(asked.payloads)
+    lost = asked.drop(refused)
+    for row in frame.filter(pl.col(ROW).is_in(lost)).iter_rows(named=True):
+        digest = next(digest for digest in before[row[ROW]] if digest in refused)
+        fault = Fault(Cause.TOO_LONG, f"the text has {tokens[digest]:,} tokens and the API takes {most:,}")
+        asked.errors.append(_error(row, name, keys, fault, payloads[digest]))
 
 
-def _error(  # noqa: PLR0917  # the columns of an error, in their order
-    row: Mapping[str, Any], name: str, keys: Sequence[str], cause: Cause, message: str, text: str | None = None
-) -> RowError:
+def _error(row: Mapping[str, Any], name: str, keys: Sequence[str], fault: Fault, text: str | None = None) -> RowError:
     named = {key: row.get(key) for key in keys}
-    return RowError(number=row[ROW], step=name, cause=cause, message=message, keys=named, text=text)
+    return RowError(number=row[ROW], step=name, cause=fault.cause, message=fault.message, keys=named, text=text)
 
 
 @dataclass(slots=True)
@@ -105,17 +154,18 @@ class JournalSink:
     """Keeps answers in the journal, with each item's share of the usage, and failures in memory."""
 
     journal: Journal
+    digests: Sequence[bytes]
     failures: list[Failed] = field(default_factory=list)
 
     def delivered(self, outcome: Delivered) -> None:
         """Append the answers."""
         import pyarrow as pa
 
-        numbers = pa.array([item.number for item in outcome.items], pa.uint32())
+        digests = pa.array([self.digests[item.number] for item in outcome.items], pa.binary(DIGEST_BYTES))
         columns = outcome.answer.columns
         self.journal.append(
             pa.RecordBatch.from_arrays(
-                [numbers, *columns.columns, usage_column(outcome)], names=[NUMBER, *columns.schema.names, "usage"]
+                [digests, *columns.columns, usage_column(outcome)], names=[DIGEST, *columns.schema.names, "usage"]
             )
         )
 
@@ -130,9 +180,10 @@ def usage_column(outcome: Delivered) -> pa.Array:
 
     usage, count = outcome.answer.usage, len(outcome.items)
     weights = [item.tokens for item in outcome.items]
-    total = sum(weights) or 1
+    total = sum(weights)
     prompt = shares(usage.prompt_tokens, weights)
-    usd = [None if outcome.usd is None else outcome.usd * weight / total for weight in weights]
+    usd = [None if outcome.usd is None else outcome.usd * (weight / total if total else 1 / count)
+           for weight in weights]  # fmt: skip
     kinds = usage_type()
     arrays = [
         pa.repeat(pa.scalar(usage.model, pa.string()), count),
@@ -166,16 +217,21 @@ def shares(total: int, weights: Sequence[int]) -> list[int]:
 
 
 def request_errors(
-    failures: Sequence[Failed], asked: Questions, frame: pl.DataFrame, name: str, keys: Sequence[str]
+    failures: Sequence[Failed], asking: Questions, frame: pl.DataFrame, name: str, keys: Sequence[str]
 ) -> Iterator[RowError]:
-    """An error per row for each failed item; what the attempts cost stands at the first."""
+    """An error per row of which something failed; what the attempts cost stands at the row that counts it."""
     import polars as pl
 
-    failed = {failure.item.number: failure for failure in failures}
-    rows = [number for number, item in asked.asked_by.items() if item in failed]
-    for row in frame.filter(pl.col(ROW).is_in(rows)).iter_rows(named=True):
-        number = asked.asked_by[row[ROW]]
-        failure = failed[number]
+    asked = asking.asked
+    failed = {asking.digests[failure.item.number]: failure for failure in failures}
+    rows = {
+        row: next(digest for digest in digests if digest in failed)
+        for row, digests in asked.rows.items()
+        if not failed.keys().isdisjoint(digests)
+    }
+    for row in frame.filter(pl.col(ROW).is_in(list(rows))).iter_rows(named=True):
+        digest = rows[row[ROW]]
+        failure = failed[digest]
         yield RowError(
             number=row[ROW],
             step=name,
@@ -186,6 +242,7 @@ def request_errors(
             code=failure.code,
             attempts=failure.attempts,
             request_id=failure.request_id,
-            usd=failure.usd if row[ROW] == number else 0.0,
-            text=str(failure.item.payload),
+            usd=failure.usd if row[ROW] == asked.owners[digest] else 0.0,
+            text=asked.payloads[digest],
+            asked=digest,
         )

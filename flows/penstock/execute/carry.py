@@ -3,103 +3,106 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penstock.execute.asking import Questions
+from penstock.execute.asking import Questions, asked_by
 from penstock.items import Cause, usage_type
 from penstock.steps import ApiStep
+from penstock.steps.base import ROW
 from penstock.tables.failures import RowError, key_column
-from penstock.tables.journal import NUMBER, Journal
-from penstock.tables.numbers import from_runs
+from penstock.tables.journal import DIGEST, DIGEST_BYTES, Journal
 from penstock.tables.parts import read_counts
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow as pa
 
 
-def seed_journal(journal: Journal, part: Path, asked: Questions, step: ApiStep, usage_name: str) -> None:
+def seed_journal(journal: Journal, part: Path, asking: Questions, step: ApiStep, usage_name: str) -> None:
     """Put the answers of a finished part into the journal, so that only its failed rows are asked again.
 
-    Items that neither has an answer to, but one of whose rows has, are numbered by that row in `asked`.
+    The part has the rows as they were asked, so what they asked is made again from them. Answers that a part does not
+    hold as they came (put together of pieces, or written to files) are still in the journal, which is kept for that.
     """
+    import polars as pl
     from pyarrow import parquet
 
-    counts = read_counts(part)
-    place_of = {} if counts is None else {number: place for place, number in enumerate(from_runs(counts["numbers"]))}
+    if read_counts(part) is None or step.saved:
+        return
     answered = journal.answered
-    _adopt(asked, answered | place_of.keys())
-    wanted = [item.number for item in asked.items if item.number in place_of and item.number not in answered]
+    wanted = {digest for digest in asking.digests if digest not in answered}
+    added = [field.name for field in step.added_schema()]
     if not wanted:
         return
-    columns = [field.name for field in step.result_schema()] + ([usage_name] if step.usage else [])
-    first = 0
     with parquet.ParquetFile(part) as file:
         for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=columns)
-            here = [number for number in wanted if first <= place_of[number] < first + table.num_rows]
+            table = file.read_row_group(group)
+            frame = pl.from_arrow(table.drop_columns([name for name in added if name in table.column_names]))
+            assert isinstance(frame, pl.DataFrame)  # noqa: S101  # a table is one
+            rows = asked_by(frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW)), step.name, step, [])
+            # Of rows that ask the same, the first has the cost.
+            found = {digest: row for digest, row in rows.owners.items() if len(rows.rows[row]) == 1}
+            here = [digest for digest in found if digest in wanted]
             if here:
-                rows = table.take([place_of[number] - first for number in here])
-                journal.append(_as_answers(rows, here, step, usage_name))
-            first += table.num_rows
+                wanted.difference_update(here)
+                journal.append(_as_answers(table.take([found[digest] for digest in here]), here, step, usage_name))
 
 
-def _adopt(asked: Questions, known: Set[int]) -> None:
-    """Number items by the first of their rows that has an answer.
-
-    The first row of an item may be a new one: it failed in the segment before, and a retry there has mended it. The
-    answer that was paid for its copies is then its answer too.
-    """
-    numbers: dict[int, int] = {}
-    for row, item in asked.asked_by.items():
-        if row in known and item not in known:
-            numbers.setdefault(item, row)
-    if numbers:
-        asked.items = [item._replace(number=numbers.get(item.number, item.number)) for item in asked.items]
-        asked.asked_by = {row: numbers.get(item, item) for row, item in asked.asked_by.items()}
-
-
-def _as_answers(rows: pa.Table, numbers: list[int], step: ApiStep, usage_name: str) -> pa.RecordBatch:
+def _as_answers(rows: pa.Table, digests: list[bytes], step: ApiStep, usage_name: str) -> pa.RecordBatch:
     import pyarrow as pa
 
     names = [field.name for field in step.result_schema()]
-    usage = rows.column(usage_name).combine_chunks() if step.usage else pa.nulls(len(numbers), usage_type())
+    usage = rows.column(usage_name).combine_chunks() if step.usage else pa.nulls(len(digests), usage_type())
     columns = [rows.column(name).combine_chunks() for name in names]
     return pa.RecordBatch.from_arrays(
-        [pa.array(numbers, pa.uint32()), *columns, usage], names=[NUMBER, *names, "usage"]
+        [pa.array(digests, pa.binary(DIGEST_BYTES)), *columns, usage], names=[DIGEST, *names, "usage"]
     )
 
 
 def carried_errors(
-    errors: Path, asked: Questions, retry_causes: Sequence[str] | None, keys: Sequence[str]
+    errors: Path,
+    asking: Questions,
+    frame: pl.DataFrame,
+    *,
+    answered: Set[bytes],
+    retry_causes: Sequence[str] | None,
+    keys: Sequence[str],
 ) -> list[RowError]:
-    """The errors of before whose cause is not to be tried again; none when all are.
-
-    A row whose text is also that of a row which was never asked is asked with it.
-    """
+    """The errors of before whose cause is not to be tried again, of all rows that ask the same; none when all are."""
     import polars as pl
 
     if retry_causes is None or not errors.exists():
         return []
-    waiting = {item.number for item in asked.items}
-    rows = [number for number, item in asked.asked_by.items() if item in waiting]
-    kept = pl.read_parquet(errors, glob=False).filter(pl.col("number").is_in(rows))
-    final = [
-        RowError(
-            number=row["number"],
-            step=row["step"],
-            cause=Cause(row["cause"]),
-            message=row["message"],
-            keys={key: row[key_column(key)] for key in keys},
-            status=row["status"],
-            code=row["code"],
-            attempts=row["attempts"],
-            request_id=row["request_id"],
-            usd=row["usd"],
-            text=row["text"],
+    before = pl.read_parquet(errors, glob=False).filter(pl.col("asked").is_not_null())
+    final = {
+        row["asked"]: _restored(row, keys)
+        for row in before.iter_rows(named=True)
+        if Cause(row["cause"]).asked and row["cause"] not in retry_causes and row["asked"] not in answered
+    }
+    rows = {
+        row: next(digest for digest in digests if digest in final)
+        for row, digests in asking.asked.rows.items()
+        if not final.keys().isdisjoint(digests)
+    }
+    named = {row[ROW]: row for row in frame.filter(pl.col(ROW).is_in(list(rows))).iter_rows(named=True)}
+    owners = asking.asked.owners
+    return [
+        replace(
+            final[digest],
+            number=row,
+            keys={key: named[row].get(key) for key in keys},
+            usd=final[digest].usd if owners[digest] == row else 0.0,
         )
-        for row in kept.iter_rows(named=True)
-        if Cause(row["cause"]).asked and row["cause"] not in retry_causes
+        for row, digest in rows.items()
     ]
-    numbers = {error.number for error in final}
-    return [error for error in final if asked.asked_by[error.number] in numbers]
+
+
+def _restored(row: dict[str, object], keys: Sequence[str]) -> RowError:
+    fields = {
+        name: row[name]
+        for name in ("number", "step", "message", "status", "code", "attempts", "request_id", "usd", "text", "asked")
+    }
+    named = {key: row.get(key_column(key)) for key in keys}
+    return RowError(cause=Cause(str(row["cause"])), keys=named, **fields)  # type: ignore[arg-type]  # as they were written

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from penstock.execute.asking import Questions
+from penstock.execute.saving import Saving
 from penstock.items import usage_type
 from penstock.steps import ApiStep
 from penstock.steps.base import ROW
@@ -18,56 +19,102 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROW_GROUP_ROWS = 50_000
-_COPIED = frozenset({"prompt_tokens", "completion_tokens", "cached_tokens", "usd", "attempts"})
+_FILE_GROUP_ROWS = 64
+"""Rows at a time whose answers are files: a recording may take megabytes."""
+_SUMMED = ("prompt_tokens", "completion_tokens", "cached_tokens", "usd")
+_COPIED = frozenset({*_SUMMED, "attempts"})
 
 
-def answer_schema(step: ApiStep, journal: Journal, usage_name: str) -> pa.Schema:
-    """The columns that the step adds; as answered where the length of vectors was not known before."""
-    import pyarrow as pa
-
-    fields = list(journal.schema)[1:-1] if journal.schema is not None else list(step.result_schema())
-    usage = [pa.field(usage_name, usage_type())] if step.usage else []
-    return pa.schema([*fields, *usage])
+def answer_fields(step: ApiStep, journal: Journal) -> list[pa.Field]:
+    """The columns of an answer; as answered where the length of vectors was not known before."""
+    return list(journal.schema)[1:-1] if journal.schema is not None else list(step.result_schema())
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What joins rows with their answers. `note_usage` sees each group's usage once."""
+    """What joins rows with their answers.
 
-    asked: Questions
+    Attributes:
+        fields: the columns of an answer.
+        saving: what writes answers that are files.
+        usage_name: of the column with the usage; None leaves it out.
+        note_usage: sees each group's usage once.
+    """
+
+    asking: Questions
+    step: ApiStep
     journal: Journal
-    schema: pa.Schema
+    fields: Sequence[pa.Field]
+    saving: Saving
+    usage_name: str | None
     note_usage: Callable[[Any], None]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """All columns that the step adds."""
+        import pyarrow as pa
+
+        usage = [pa.field(self.usage_name, usage_type())] if self.usage_name else []
+        return pa.schema([*self.saving.fields(self.fields), *usage])
 
     def tables(self, frame: pl.DataFrame) -> Iterator[pa.Table]:
         """The rows with their answers, in tables of one row group each."""
-        for group in frame.iter_slices(rows_per_group(self.schema)):
-            numbers = group[ROW].to_list()
+        import pyarrow as pa
+
+        answered = pa.schema([*self.fields, pa.field("usage", usage_type())])
+        schema = self.schema
+        size = min(rows_per_group(answered), _FILE_GROUP_ROWS if self.step.saved else _ROW_GROUP_ROWS)
+        for group in frame.iter_slices(size):
             table = _arrow(group.drop(ROW))
-            for field, column in zip(self.schema, self._columns(numbers), strict=True):
+            answers = self._answers(group[ROW].to_list(), answered)
+            columns = self.saving.columns(answers.select(range(len(self.fields))), group, self.asking.asked)
+            columns += [answers.column(len(self.fields))] if self.usage_name else []
+            for field, column in zip(schema, columns, strict=True):
                 table = table.append_column(field, column)
             yield table
 
-    def _columns(self, numbers: list[int]) -> Iterator[Any]:
+    def _answers(self, numbers: list[int], schema: pa.Schema) -> pa.Table:
+        """The answers to these rows and their usage; nulls for rows that `when` lets pass by."""
         import pyarrow as pa
 
-        item_of = self.asked.asked_by
-        known = [number for number in numbers if number in item_of]
+        asked = self.asking.asked
+        known = [number for number in numbers if number in asked.rows]
         if not known:
-            yield from (pa.nulls(len(numbers), field.type) for field in self.schema)
-            return
-        table = self.journal.take([item_of[number] for number in known])
-        copies = pa.array([item_of[number] != number for number in known])
-        # By their places: an answer's column may be called `usage` too. Without `usage: true` the last is left out.
+            return schema.empty_table() if not numbers else _nulls(len(numbers), schema)
+        pieces = [(number, digest) for number in known for digest in asked.rows[number]]
+        table = self.journal.take([digest for _, digest in pieces])
+        copies = pa.array([asked.owners[digest] != number for number, digest in pieces])
+        # By its place: an answer's column may be called `usage` too.
         usage = _without_copies(table.columns[-1].combine_chunks(), copies)
         self.note_usage(usage)
-        places: pa.Array | None = None
-        if len(known) < len(numbers):
-            # Rows that `when` lets pass by take their answer from nowhere: a null.
-            order = {number: place for place, number in enumerate(known)}
-            places = pa.array([order.get(number) for number in numbers], pa.int64())
-        for column in [*table.columns[:-1], usage][: len(self.schema)]:
-            yield column if places is None else column.take(places)
+        table = pa.table([*table.columns[:-1], usage], schema=schema)
+        if len(pieces) > len(known):
+            table = self._put_together(table, known)
+        if len(known) == len(numbers):
+            return table
+        order = {number: place for place, number in enumerate(known)}
+        return table.take(pa.array([order.get(number) for number in numbers], pa.int64()))
+
+    def _put_together(self, table: pa.Table, known: Sequence[int]) -> pa.Table:
+        """One row for each row, of the answers to its pieces, which stand one after the other."""
+        import pyarrow as pa
+
+        rows: list[pa.Table] = []
+        first = 0
+        for number in known:
+            digests = self.asking.asked.rows[number]
+            pieces = table.slice(first, len(digests))
+            first += len(digests)
+            if len(digests) > 1:
+                whole = pieces.combine_chunks().to_batches()[0]
+                weights = [self.asking.tokens[digest] for digest in digests]
+                answer = self.step.combine(whole.select(range(len(self.fields))), weights)
+                usage = _summed(whole.columns[-1])
+                pieces = pa.Table.from_batches(
+                    [pa.RecordBatch.from_arrays([*answer.columns, usage], schema=table.schema)]
+                )
+            rows.append(pieces)
+        return pa.concat_tables(rows)
 
 
 def rows_per_group(schema: pa.Schema) -> int:
@@ -95,6 +142,12 @@ def _arrow(frame: pl.DataFrame) -> pa.Table:
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
+def _nulls(count: int, schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.table([pa.nulls(count, field.type) for field in schema], schema=schema)
+
+
 def _without_copies(usage: Any, copies: Any) -> Any:
     """Usage in which a row that shares another row's answer costs nothing, so that sums are what was paid."""
     import pyarrow as pa
@@ -106,3 +159,17 @@ def _without_copies(usage: Any, copies: Any) -> Any:
         for field, child in zip([kind.field(place) for place in range(kind.num_fields)], usage.flatten(), strict=True)
     ]
     return pa.StructArray.from_arrays(children, fields=[kind.field(place) for place in range(kind.num_fields)])
+
+
+def _summed(usage: Any) -> Any:
+    """The usage of several pieces as that of one row; dollars are unknown as soon as those of one piece are."""
+    import pyarrow as pa
+
+    pieces = [piece for piece in usage.to_pylist() if piece is not None]
+    if not pieces:
+        return usage.slice(0, 1)
+    sums = {
+        name: None if any(piece[name] is None for piece in pieces) else sum(piece[name] for piece in pieces)
+        for name in _SUMMED
+    }
+    return pa.array([{**pieces[0], **sums, "attempts": max(piece["attempts"] or 0 for piece in pieces)}], usage.type)

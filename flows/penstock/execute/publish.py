@@ -1,19 +1,22 @@
-"""From finished parts to the published output: the account is proven first, then everything is put in place."""
+"""From finished parts to the published outputs: the account is proven first, then everything is put in place."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from penstock.errors import AccountError, InputError, StorageFailed, TooManyFailures
+from penstock.execute.deciding import merged_rows
 from penstock.execute.setup import keys_of
 from penstock.items import Cause
+from penstock.outputs import Origin
 from penstock.plan.make import beside
 from penstock.plan.model import Plan
-from penstock.runs.account import Account, close_account
-from penstock.runs.record import ERRORS, OutputRecord
+from penstock.runs.account import Account, SegmentParts, close_account
+from penstock.runs.record import ERRORS, MERGED, OutputRecord
 from penstock.spec import Spec
 from penstock.tables.failures import read_errors
 from penstock.tables.parts import read_counts, whole_or_absent
@@ -22,31 +25,46 @@ from penstock.tables.state import State
 MOST_COMPARED = 2_000_000
 """Rows of a result up to which its keys are compared."""
 
+Files = list[tuple[Path, Path]]
+"""Of each partition the part and the errors part."""
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What stands where; `errors` is None when no row failed; `carried_rows` had been paid before."""
+    """What stands where.
+
+    Attributes:
+        errors: the errors table; None when no row failed.
+        merged: the table of merged rows; None when there is none.
+        carried_rows: rows whose answers had been paid before.
+        notes: what is no failure but worth knowing.
+    """
 
     account: Account
     outputs: list[OutputRecord]
     errors: Path | None
+    merged: Path | None
     carried_rows: int
-    repeated_keys: int | None
+    notes: list[str] = field(default_factory=list)
 
 
-def plan_parts(plan: Plan, state: State) -> list[tuple[str, list[tuple[Path, Path]]]]:
-    """For each segment in order, the part and the errors part of each partition."""
-    parts: list[tuple[str, list[tuple[Path, Path]]]] = []
+def plan_parts(plan: Plan, state: State) -> list[tuple[str, str | None, Files]]:
+    """For each segment that has rows, in order: its id, the segment it reads, and its files."""
+    parts: list[tuple[str, str | None, Files]] = []
     for segment in plan.segments:
-        files = [state.part_files(segment.id, one.fingerprints[segment.id]) for one in plan.partitions]
-        parts.append((segment.id, [(one.part, one.errors) for one in files]))
+        if not segment.whole:
+            files = [state.part_files(segment.id, one.fingerprints[segment.id]) for one in plan.partitions]
+            parts.append((segment.id, segment.reads, [(one.part, one.errors) for one in files]))
     return parts
 
 
-def publish(plan: Plan, spec: Spec, state: State, folder: Path, *, nothing_answered: bool = False) -> Published:
+def publish(
+    plan: Plan, spec: Spec, state: State, folder: Path, *, batch: str = "", nothing_answered: bool = False
+) -> Published:
     """Prove the account, write the run's errors table, and publish every output.
 
     Args:
+        batch: what names the rows of this run and of those that it goes on with.
         nothing_answered: the run sent requests, and not one succeeded.
 
     Raises:
@@ -55,26 +73,36 @@ def publish(plan: Plan, spec: Spec, state: State, folder: Path, *, nothing_answe
         StorageFailed: an output cannot be written.
     """
     parts = plan_parts(plan, state)
-    counts = _counts(parts)
-    account = close_account(counts)
-    errors = _write_errors(parts, folder, account.failed)
-    carried = _carried_rows(plan, dict(counts))
+    counts = [SegmentParts(segment, reads, _counts(files)) for segment, reads, files in parts]
+    account = close_account(counts, plan.ends)
+    errors = _write_errors([files for _, _, files in parts], folder, account.failed)
+    carried = _carried_rows(plan, {one.segment: one.counts for one in counts})
     asked = {cause: count for cause, count in account.failures.items() if Cause(cause).asked}
     if nothing_answered and asked and not carried and errors is not None and spec.errors.stop_above < 1:
         raise TooManyFailures(_all_failed(asked, errors))
     if spec.errors.path:
         _publish_errors(errors, beside(Path(spec.errors.path), plan.rehearsal))
-    files = [part for part, _ in parts[-1][1]]
+    merged = _write_merged(plan, state, folder, account.merged)
+    files = {segment: [part for part, _ in found] for segment, _, found in parts}
+    models = tuple(dict.fromkeys(step.model for step in spec.api_steps))
     outputs: list[OutputRecord] = []
-    for output, target in zip(spec.outputs, plan.targets, strict=True):
+    notes: list[str] = []
+    for number, (output, target, end) in enumerate(zip(spec.outputs, plan.targets, plan.ends, strict=True)):
+        origin = Origin(pipeline=plan.pipeline, run=plan.run_id, batch=batch, models=models, prices=_prices(counts))
         try:
-            done = output.model_copy(update={"path": target}).publish(files)
+            done = output.at(Path(target)).publish(files[end], origin)
         except InputError as error:
             raise StorageFailed(f"{error}, then resume; all answers are kept") from error
-        outputs.append(OutputRecord(path=str(done.path), rows=done.rows, files=done.files))
-        if done.rows != account.written:
-            raise AccountError(f"{done.path} has {done.rows} rows and the account {account.written}")
-    return Published(account, outputs, errors, carried, _repeated_keys(files, keys_of(spec), account.written))
+        outputs.append(OutputRecord(path=str(done.path), rows=done.rows, files=done.files, number=number))
+        notes += done.notes
+        if done.rows != account.outputs[number]:
+            raise AccountError(f"{done.path} has {done.rows} rows and the account {account.outputs[number]}")
+    notes += _repeated_keys(plan, spec, files)
+    return Published(account, outputs, errors, merged, carried, notes)
+
+
+def _prices(counts: Sequence[SegmentParts]) -> str:
+    return next((part["prices"] for one in counts for part in one.counts if "prices" in part), "")
 
 
 def _all_failed(asked: dict[str, int], errors: Path) -> str:
@@ -97,50 +125,75 @@ def _publish_errors(errors: Path | None, target: Path) -> None:
         shutil.copyfile(errors, temporary)
 
 
-def _repeated_keys(files: list[Path], keys: list[str], rows: int) -> int | None:
-    """Rows of the result whose key another row has too, by their hashes; 0 when the key columns are not in it.
+def _repeated_keys(plan: Plan, spec: Spec, files: dict[str, list[Path]]) -> list[str]:
+    """What to say of rows of a result whose key another row has too."""
+    notes: list[str] = []
+    for end in dict.fromkeys(plan.ends):
+        keys = keys_of(spec, plan, plan.segment(end))
+        named = ", ".join(keys)
+        repeated = _repeated(files[end], keys)
+        if repeated is None:
+            notes.append(f"whether a key ({named}) stands twice was not looked at, for the number of rows")
+        elif repeated:
+            notes.append(f"{repeated:,} rows have a key ({named}) that another row has too")
+    return list(dict.fromkeys(notes))
+
+
+def _repeated(files: list[Path], keys: list[str]) -> int | None:
+    """Rows whose key another row has too, by their hashes; 0 when the key columns are not in the result.
 
     None above `MOST_COMPARED` rows: comparing takes memory for each row, and memory must stay flat.
     """
     import polars as pl
+    from pyarrow import parquet
 
     if not files or not set(keys) <= set(pl.read_parquet_schema(files[0])):
         return 0
-    if rows > MOST_COMPARED:
+    if sum(parquet.read_metadata(file).num_rows for file in files) > MOST_COMPARED:
         return None
     hashes = [pl.read_parquet(file, columns=keys, glob=False).hash_rows(seed=0) for file in files]
     ordered = pl.concat(hashes).sort()
     return int((ordered == ordered.shift(1)).sum() or 0)
 
 
-def _carried_rows(plan: Plan, counts: dict[str, list[dict[str, Any]]]) -> int:
+def _carried_rows(plan: Plan, counts: Mapping[str, Sequence[Mapping[str, Any]]]) -> int:
     """Rows of the last API step whose answers were paid before: whole parts, and what journals and old parts held."""
     asking = [segment.id for segment in plan.segments if segment.api][-1:]
     parts = [one for segment in asking for one in counts[segment]]
     return sum(one["carried"] if one["run"] == plan.run_id else one["written"] for one in parts)
 
 
-def _counts(parts: list[tuple[str, list[tuple[Path, Path]]]]) -> list[tuple[str, list[dict[str, Any]]]]:
-    counts: list[tuple[str, list[dict[str, Any]]]] = []
-    for segment, files in parts:
-        found: list[dict[str, Any]] = []
-        for part, _ in files:
-            one = read_counts(part)
-            if one is None:
-                raise AccountError(f"the part {part} is missing although its task ended")
-            found.append(one)
-        counts.append((segment, found))
-    return counts
+def _counts(files: Files) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for part, _ in files:
+        one = read_counts(part)
+        if one is None:
+            raise AccountError(f"the part {part} is missing although its task ended")
+        found.append(one)
+    return found
 
 
-def _write_errors(parts: list[tuple[str, list[tuple[Path, Path]]]], folder: Path, failed: int) -> Path | None:
-    frame = read_errors([errors for _, files in parts for _, errors in files])
+def _write_errors(parts: Sequence[Files], folder: Path, failed: int) -> Path | None:
+    frame = read_errors([errors for files in parts for _, errors in files])
     found = 0 if frame is None else len(frame)
     if found != failed:
         raise AccountError(f"{failed} rows failed and the errors parts hold {found}; run the pipeline again")
     if frame is None:
         return None
     target = folder / ERRORS
+    with whole_or_absent(target) as temporary:
+        frame.write_parquet(temporary)
+    return target
+
+
+def _write_merged(plan: Plan, state: State, folder: Path, merged: int) -> Path | None:
+    frame = merged_rows(plan, state)
+    found = 0 if frame is None else len(frame)
+    if found != merged:
+        raise AccountError(f"{merged} rows were merged and the decisions name {found}; run the pipeline again")
+    if frame is None:
+        return None
+    target = folder / MERGED
     with whole_or_absent(target) as temporary:
         frame.write_parquet(temporary)
     return target

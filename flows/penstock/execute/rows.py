@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.errors import InputError
@@ -11,7 +12,6 @@ from penstock.plan.model import Partition, Plan, Segment
 from penstock.sources import Source, check_unchanged
 from penstock.steps.base import ROW
 from penstock.tables.failures import RowError
-from penstock.tables.numbers import from_runs
 from penstock.tables.parts import read_counts
 from penstock.tables.state import State
 
@@ -21,10 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Rows:
-    """Rows in the order of their numbers, and those that could not be read. `read` counts both."""
+    """Rows in the order of their numbers, and those that could not be read. `read` counts both.
+
+    Attributes:
+        of: the parts they were read from, by what tells these from others of their names.
+    """
 
     frame: pl.DataFrame
     errors: list[RowError] = field(default_factory=list)
+    of: list[str] = field(default_factory=list)
 
     @property
     def read(self) -> int:
@@ -79,10 +84,19 @@ def part_rows(segment: Segment, partition: Partition, state: State) -> Rows:
     """
     import polars as pl
 
-    before = segment.reads or ""
-    path = state.part_files(before, partition.fingerprints[before]).part
+    path, made = made_part(segment.reads or "", partition, state)
+    rows = pl.read_parquet(path, glob=False).with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW))
+    return Rows(rows, of=[made])
+
+
+def made_part(segment: str, partition: Partition, state: State) -> tuple[Path, str]:
+    """A finished part, and what tells it from others of its name.
+
+    Raises:
+        InputError: it is not there.
+    """
+    path = state.part_files(segment, partition.fingerprints[segment]).part
     counts = read_counts(path)
     if counts is None:
-        raise InputError(f"the part {path} of segment {before!r} is missing; run the pipeline again")
-    numbers = pl.Series(ROW, from_runs(counts["numbers"]), dtype=pl.Int64)
-    return Rows(pl.read_parquet(path, glob=False).with_columns(numbers))
+        raise InputError(f"the part {path} of segment {segment!r} is missing; run the pipeline again")
+    return path, counts["made"]

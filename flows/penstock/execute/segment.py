@@ -13,18 +13,18 @@ from penstock.engine.control import RunControl, control_of
 from penstock.errors import InputError, RunStopped, SourceChanged
 from penstock.execute import part_writer
 from penstock.execute.api_part import ApiPart
+from penstock.execute.deciding import decide, decision_on, new_mark
 from penstock.execute.disk import storage_errors
 from penstock.execute.rows import Rows, part_rows, source_rows
 from penstock.execute.setup import control_for, keys_of, provider_for
-from penstock.execute.table_steps import run_table_steps
-from penstock.plan.model import Partition, Plan, read_plan
+from penstock.execute.table_steps import Tally, run_table_steps
+from penstock.plan.make import beside
+from penstock.plan.model import Partition, Plan, Segment, read_plan
 from penstock.runs.account import prove_part
 from penstock.sources import open_source
 from penstock.spec.model import Spec, restore
-from penstock.steps import ApiStep, TableStep
-from penstock.steps.base import ROW
+from penstock.steps import ApiStep
 from penstock.tables.failures import RowError, error_frame
-from penstock.tables.numbers import to_runs
 from penstock.tables.parts import whole_or_absent, write_part
 from penstock.tables.state import State
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def run_segment(plan_file: str, segment: str, partition: int) -> dict[str, Any]:
-    """Take one partition through one segment of a plan.
+    """Take one partition, or all of them, through one segment of a plan.
 
     Returns:
         The part's counts: rows ``read``, ``written``, ``filtered`` by step, ``failed``, ``failures`` by cause,
@@ -76,33 +76,43 @@ class SegmentRun:
         """Read, transform, ask, write."""
         began = time.monotonic()
         segment = self.plan.segment(self.segment_id)
-        partition = self.plan.partitions[self.index]
         state = State(Path(self.plan.state), self.plan.pipeline)
+        if segment.whole:
+            counts = decide(self.plan, self.spec, segment, state)
+        else:
+            counts = self._partition(segment, self.plan.partitions[self.index], state)
+        return {**counts, "of": None, "seconds": round(time.monotonic() - began, 3)}
+
+    def _partition(self, segment: Segment, partition: Partition, state: State) -> dict[str, Any]:
         files = state.part_files(segment.id, partition.fingerprints[segment.id])
         rows = self._read_source(partition) if segment.reads is None else part_rows(segment, partition, state)
         came_in = rows.read
-        keys = [key for key in keys_of(self.spec) if key in rows.frame.columns]
-        key_types = {key: rows.frame.schema[key] for key in keys}
+        named = keys_of(self.spec, self.plan, segment)
         steps = [self.spec.steps[place] for place in segment.steps]
-        filtered = run_table_steps(rows, [step for step in steps if isinstance(step, TableStep)], keys)
-        self.control.note_rows(done=sum(filtered.values()), failed=len(rows.errors))
+        before = [key for key in named if key in rows.frame.columns]
+        tally = run_table_steps(rows, steps, before, self.index, lambda: decision_on(segment, partition, state, rows))
+        keys = [key for key in named if key in rows.frame.columns]
+        key_types = {key: rows.frame.schema[key] for key in keys}
+        last = steps[-1] if steps else None
+        self.control.note_rows(done=tally.gone, failed=len(rows.errors))
 
         def finish(rows: Rows) -> dict[str, Any]:
-            counts = self._counts(rows, came_in, filtered)
+            counts = self._counts(rows, came_in, tally)
             self._write_errors(files.errors, rows.errors, key_types)
             return counts
 
-        last = steps[-1] if steps else None
         if isinstance(last, ApiStep):
-            provider = provider_for(self.plan, self.spec)
-            part = ApiPart(last.name, last, files, provider, self.control, keys, self.plan.retry_causes)
-            counts = part.write(rows, finish)
-        else:
-            counts = finish(rows)
-            schema = part_writer.arrow_schema(rows.frame)
-            write_part(files.part, part_writer.plain(rows.frame), schema, lambda: counts)
-            self.control.note_rows(done=len(rows.frame), failed=0)
-        return {**counts, "numbers": None, "seconds": round(time.monotonic() - began, 3)}
+            provider = provider_for(self.plan, self.spec, last)
+            part = ApiPart(last.name, last, files, provider, self.control, keys, self._place, self.plan.retry_causes)
+            return part.write(rows, finish)
+        counts = finish(rows)
+        schema = part_writer.arrow_schema(rows.frame)
+        write_part(files.part, part_writer.plain(rows.frame), schema, lambda: counts)
+        self.control.note_rows(done=len(rows.frame), failed=0)
+        return counts
+
+    def _place(self, folder: Path) -> Path:
+        return beside(folder, self.plan.rehearsal)
 
     def _read_source(self, partition: Partition) -> Rows:
         try:
@@ -111,22 +121,25 @@ class SegmentRun:
             # It could be read when the run was planned.
             raise SourceChanged(f"{error}. What was answered is kept: put the source right, then resume") from error
 
-    def _counts(self, rows: Rows, came_in: int, filtered: dict[str, int]) -> dict[str, Any]:
+    def _counts(self, rows: Rows, came_in: int, tally: Tally) -> dict[str, Any]:
         """What a part says of itself in its metadata, proven to add up."""
         causes: dict[str, int] = {}
         for error in rows.errors:
             causes[str(error.cause)] = causes.get(str(error.cause), 0) + 1
         counts: dict[str, Any] = {
             "read": came_in,
+            "added": tally.added,
             "written": len(rows.frame),
-            "filtered": filtered,
+            "filtered": tally.filtered,
+            "merged": tally.merged,
             "failed": len(rows.errors),
             "failures": causes,
             "run": self.plan.run_id,
             "pipeline": self.plan.pipeline,
             "segment": self.segment_id,
             "partition": self.index,
-            "numbers": to_runs(rows.frame[ROW].to_list()),
+            "made": new_mark(),
+            "of": rows.of,
         }
         prove_part(counts)
         return counts

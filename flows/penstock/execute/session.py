@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
@@ -20,11 +20,11 @@ from penstock.engine.prices import table_version
 from penstock.errors import InputError, Interrupted, RunStopped, SpecError
 from penstock.execute.disk import storage_errors
 from penstock.execute.publish import Published, publish
-from penstock.execute.setup import control_for, keys_of
+from penstock.execute.setup import control_for
 from penstock.plan.make import make_plan
 from penstock.plan.model import Plan, read_plan
 from penstock.runs.history import mark_crashed, untold_crashes
-from penstock.runs.record import ERRORS, PLAN, RunRecord, RunStatus, RunUsage, new_run_id
+from penstock.runs.record import ERRORS, PLAN, RunRecord, RunStatus, RunUsage, new_run_id, read_record
 from penstock.secrets import MASK, redact
 from penstock.spec import Loaded, Spec, load
 from penstock.spec.provider import SANDBOX_KEY, SandboxSettings
@@ -85,14 +85,17 @@ def plan_request(request: Request, loaded: Loaded, *, every_row: bool = False) -
 
 def _stands_in(request: Request, loaded: Loaded) -> bool:
     """Whether the sandbox stands in for the provider that the file names."""
-    if request.provider is None or not isinstance(loaded.spec.provider, SandboxSettings):
+    if request.provider is None or not _only_sandbox(loaded.spec):
         return False
     try:
-        own = load(request.file, params=request.params).spec.provider
+        return not _only_sandbox(load(request.file, params=request.params).spec)
     except SpecError:
         # Its own provider cannot even be named here, for want of a variable: it is not the sandbox.
         return True
-    return not isinstance(own, SandboxSettings)
+
+
+def _only_sandbox(spec: Spec) -> bool:
+    return all(isinstance(provider, SandboxSettings) for provider in spec.used_providers.values())
 
 
 class Session:
@@ -180,7 +183,12 @@ class Session:
             self.control.check()
             with storage_errors():
                 done: Published = publish(
-                    self.plan, self.spec, self.state, self.folder, nothing_answered=self._nothing_answered()
+                    self.plan,
+                    self.spec,
+                    self.state,
+                    self.folder,
+                    batch=self.record.batch,
+                    nothing_answered=self._nothing_answered(),
                 )
         except RunStopped as stop:
             self.control.request_stop(stop)
@@ -191,12 +199,9 @@ class Session:
         self.record.account = done.account
         self.record.outputs = done.outputs
         self.record.errors_path = str(done.errors) if done.errors else None
+        self.record.merged_path = str(done.merged) if done.merged else None
         self.record.carried_rows = done.carried_rows
-        keys = ", ".join(keys_of(self.spec))
-        if done.repeated_keys is None:
-            self.record.notes.append(f"whether a key ({keys}) stands twice was not looked at, for the number of rows")
-        elif done.repeated_keys:
-            self.record.notes.append(f"{done.repeated_keys:,} rows have a key ({keys}) that another row has too")
+        self.record.notes += done.notes
         failed = done.account.failed
         self._close(RunStatus.COMPLETED_WITH_ERRORS if failed else RunStatus.COMPLETED)
         return self.record
@@ -264,6 +269,7 @@ class Session:
             sha256=self.loaded.sha256,
             started_at=datetime.now(UTC),
             resumes=self.request.resumes,
+            batch=self._batch(),
             params=dict(self.request.params),
             provider=self.request.provider,
             limit=self.request.limit,
@@ -271,24 +277,34 @@ class Session:
             versions={"penstock": __version__, "python": platform.python_version(), "prices": table_version()},
         )
 
-    def _start_sandbox(self, opening: ExitStack) -> dict[str, str]:
-        provider: Any = self.spec.provider
-        if not isinstance(provider, SandboxSettings) or not self.spec.api_steps:
-            return {}
-        from penstock.sandbox.launch import start
-        from penstock.sandbox.settings import DEFAULT_KEY
+    def _batch(self) -> str:
+        """What names these rows when they are added to others: the first of the runs that this one goes on with."""
+        before = self.request.resumes or self.request.retries
+        if before is None:
+            return self.run_id
+        return read_record(self.state.run_folder(before)).batch or before
 
-        server = opening.enter_context(
-            start(
-                faults=provider.faults,
-                latency=provider.latency,
-                seed=provider.seed or 0,
-                rpm=provider.limits.requests_per_minute,
-                tpm=provider.limits.tokens_per_minute,
+    def _start_sandbox(self, opening: ExitStack) -> dict[str, str]:
+        used = self.spec.used_providers
+        urls: dict[str, str] = {}
+        for name, provider in used.items():
+            if not isinstance(provider, SandboxSettings):
+                continue
+            from penstock.sandbox.launch import start
+            from penstock.sandbox.settings import DEFAULT_KEY
+
+            server = opening.enter_context(
+                start(
+                    faults=provider.faults,
+                    latency=provider.latency,
+                    seed=provider.seed or 0,
+                    rpm=provider.limits.requests_per_minute,
+                    tpm=provider.limits.tokens_per_minute,
+                )
             )
-        )
-        os.environ[SANDBOX_KEY] = DEFAULT_KEY
-        return {"sandbox": server.url}
+            os.environ[SANDBOX_KEY] = DEFAULT_KEY
+            urls[name] = server.url
+        return urls
 
 
 def open_session(request: Request) -> Session:

@@ -5,23 +5,23 @@ from __future__ import annotations
 from penstock.api.provider import Provider
 from penstock.engine.control import RunControl
 from penstock.errors import InputError
-from penstock.plan.model import Plan
+from penstock.plan.model import Plan, Segment
 from penstock.sources import ROW_KEY
 from penstock.spec.model import Spec
+from penstock.spec.provider import SandboxSettings
+from penstock.steps import ApiStep, TableStep
 
 
-def provider_for(plan: Plan, spec: Spec) -> Provider:
-    """Where the requests of a plan go.
+def provider_for(plan: Plan, spec: Spec, step: ApiStep) -> Provider:
+    """Where the requests of a step go.
 
     Raises:
-        InputError: the pipeline has no provider, or its embedded server was not started.
+        InputError: the pipeline has no provider for it, or its embedded server was not started.
     """
-    if spec.provider is None:
-        raise InputError("the pipeline has steps that ask a model and no `provider:`")
-    name = spec.provider.uses
-    if name == "sandbox" and name not in plan.base_urls:
+    name, settings = spec.provider_name(step), spec.provider_of(step)
+    if isinstance(settings, SandboxSettings) and name not in plan.base_urls:
         raise InputError("the plan was made for the sandbox, and no sandbox was started for it")
-    return spec.provider.to_provider(name, base_url=plan.base_urls.get(name))
+    return settings.to_provider(name, base_url=plan.base_urls.get(name))
 
 
 def control_for(spec: Spec) -> RunControl:
@@ -32,12 +32,17 @@ def control_for(spec: Spec) -> RunControl:
         budget_tokens=budget.tokens if budget else None,
         stop_after=spec.errors.stop_after,
         stop_above=spec.errors.stop_above,
-        prices={name: price.model_dump(exclude_none=True) for name, price in spec.provider.prices.items()}
-        if spec.provider
-        else {},
+        prices=spec.prices,
     )
 
 
-def keys_of(spec: Spec) -> list[str]:
-    """The columns that name a row: the pipeline's, or Penstock's own."""
-    return spec.source.keys or [ROW_KEY]
+def keys_of(spec: Spec, plan: Plan, segment: Segment) -> list[str]:
+    """The columns that name a row of a segment: the source's, or Penstock's own, and those that steps added."""
+    keys = spec.source.keys or [ROW_KEY]
+    chain: list[int] = []
+    one: Segment | None = segment
+    while one is not None:
+        chain = [*one.steps, *chain]
+        one = plan.segment(one.reads) if one.reads else None
+    steps = [spec.steps[place] for place in chain]
+    return [*keys, *(key for step in steps if isinstance(step, TableStep) for key in step.adds_keys)]

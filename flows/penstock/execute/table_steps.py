@@ -1,15 +1,17 @@
-"""Table steps on one partition: one lazy query, and the rows that make it fail set apart one by one."""
+"""Table steps on one partition: neighbours in one lazy query, and rows that make it fail set apart one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from penstock.errors import ExpressionError
+from penstock.errors import AccountError, ExpressionError
 from penstock.execute.rows import Rows
 from penstock.items import Cause
-from penstock.steps import TableStep
-from penstock.steps.base import ROW
+from penstock.steps import BarrierStep, Step, TableStep
+from penstock.steps.base import KEY, ROW
+from penstock.steps.decisions import carried_out, key_text
 from penstock.tables.failures import RowError
 
 if TYPE_CHECKING:
@@ -18,31 +20,119 @@ if TYPE_CHECKING:
 _MOST_ISOLATED = 1_000
 
 
-def run_table_steps(rows: Rows, steps: Sequence[TableStep], keys: Sequence[str]) -> dict[str, int]:
-    """Take the rows through the steps; returns how many rows each step filtered. Rows that fail become errors.
+@dataclass(slots=True)
+class Tally:
+    """Where rows went on their way through table steps, by step; `added` are those made besides the ones that came."""
+
+    filtered: dict[str, int] = field(default_factory=dict)
+    merged: dict[str, int] = field(default_factory=dict)
+    added: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def gone(self) -> int:
+        """Rows that went no further without failing."""
+        return sum(self.filtered.values()) + sum(self.merged.values())
+
+
+def run_table_steps(
+    rows: Rows, steps: Sequence[Step], keys: Sequence[str], partition: int, decision: Callable[[], pl.DataFrame]
+) -> Tally:
+    """Take the rows through the steps. Rows that fail become errors.
+
+    Args:
+        keys: the columns that name a row.
+        decision: on these rows, where the first step is one that looks at all of them.
 
     Raises:
         ExpressionError: a step fails on so many rows that the fault is its own.
+        AccountError: a step loses or makes rows of which it does not say so.
     """
-    filtered: dict[str, int] = {}
+    tally = Tally()
+    group: list[TableStep] = []
+    if any(isinstance(step, TableStep) and step.needs_key for step in steps):
+        rows.frame = rows.frame.with_columns(key_text(keys, partition).alias(KEY))
     for step in steps:
-        before = len(rows.frame)
-        kept, failed = isolating(rows.frame, step)
-        rows.errors += [
-            RowError(
-                number=row[ROW],
-                step=step.name,
-                cause=Cause.EXPRESSION,
-                message=message,
-                keys={key: row.get(key) for key in keys},
-                text=str({column: cell for column, cell in row.items() if column != ROW}),
-            )
-            for row, message in failed
-        ]
-        rows.frame = kept
-        if step.drops_rows:
-            filtered[step.name] = before - len(kept) - len(failed)
-    return filtered
+        if isinstance(step, BarrierStep):
+            done = carried_out(rows.frame, decision(), step)
+            rows.frame = done.frame
+            tally.filtered[step.name], tally.merged[step.name] = done.filtered, done.merged
+        elif isinstance(step, TableStep):
+            if step.alone:
+                _run(rows, group, keys, tally)
+                group = []
+                _isolated(rows, step, keys, tally)
+            else:
+                group.append(step)
+    _run(rows, group, keys, tally)
+    rows.frame = rows.frame.drop(KEY, strict=False)
+    return tally
+
+
+def _run(rows: Rows, steps: Sequence[TableStep], keys: Sequence[str], tally: Tally) -> None:
+    import polars as pl
+
+    if not steps:
+        return
+    try:
+        _fused(rows, steps, tally)
+    except pl.exceptions.PolarsError:
+        for step in steps:
+            _isolated(rows, step, keys, tally)
+
+
+def _fused(rows: Rows, steps: Sequence[TableStep], tally: Tally) -> None:
+    """All steps in one query, and the number of rows after each that may change it."""
+    import polars as pl
+
+    query = rows.frame.lazy()
+    counting: list[tuple[TableStep, pl.LazyFrame]] = []
+    for step in steps:
+        query = step.apply(query)
+        if step.adds_rows or step.drops_rows:
+            counting.append((step, query.select(pl.len().alias("rows"), pl.col(ROW).n_unique().alias("of"))))
+        if step.adds_rows:
+            query = query.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW))
+    result, *counts = pl.collect_all([query, *(one for _, one in counting)])
+    before = len(rows.frame)
+    for (step, _), count in zip(counting, counts, strict=True):
+        before = _entered(tally, step, before, *count.row(0))
+    if before != len(result):
+        raise AccountError(f"{before} rows came out of {steps[-1].name!r} by its account, and {len(result)} in fact")
+    rows.frame = result
+
+
+def _isolated(rows: Rows, step: TableStep, keys: Sequence[str], tally: Tally) -> None:
+    import polars as pl
+
+    before = len(rows.frame)
+    kept, failed = isolating(rows.frame, step)
+    rows.errors += [
+        RowError(
+            number=row[ROW],
+            step=step.name,
+            cause=Cause.EXPRESSION,
+            message=message,
+            keys={key: row.get(key) for key in keys},
+            text=str({column: cell for column, cell in row.items() if column != ROW}),
+        )
+        for row, message in failed
+    ]
+    _entered(tally, step, before - len(failed), len(kept), kept[ROW].n_unique())
+    if step.adds_rows:
+        kept = kept.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW))
+    rows.frame = kept
+
+
+def _entered(tally: Tally, step: TableStep, before: int, after: int, of: int) -> int:
+    """Enter what became of `before` rows: `after` rows, made of `of` of them. Returns `after`."""
+    lost, made = before - of, after - of
+    if (lost and not (step.drops_rows or step.adds_rows)) or (made and not step.adds_rows) or lost < 0:
+        raise AccountError(f"the step {step.name!r} made {after} rows of {before}, which its kind does not do")
+    if step.drops_rows or lost:
+        tally.filtered[step.name] = lost
+    if made:
+        tally.added[step.name] = made
+    return after
 
 
 def isolating(frame: pl.DataFrame, step: TableStep) -> tuple[pl.DataFrame, list[tuple[dict[str, Any], str]]]:

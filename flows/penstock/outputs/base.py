@@ -82,7 +82,7 @@ class Output(BaseModel, ABC):
     reads: str | None = Field(
         default=None,
         alias="from",
-        description="The id of the step whose rows it takes; the last step if left out.",
+        description="The id of the step whose rows it takes, or `source`; the last step if left out.",
         examples=["moderate"],
     )
 

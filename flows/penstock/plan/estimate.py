@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -17,8 +17,10 @@ from penstock.items import Item, Usage
 from penstock.plan.model import Partition, StepEstimate
 from penstock.sources import Source
 from penstock.spec.model import Spec
-from penstock.steps import ApiStep, Filter, TableStep
-from penstock.steps.base import PARTITION
+from penstock.steps import ApiStep, BarrierStep, Step, TableStep, parents
+from penstock.steps.base import FATE, KEY, PARTITION, ROW
+from penstock.steps.decisions import carried_out, decided, key_text, looked_at
+from penstock.steps.filter import Filter
 from penstock.tokens import counter
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class _Sampled:
         weight: how many rows each of them stands for.
         whole: whether they are all rows.
         exact: whether they are exactly the rows that will reach the next step.
+        answers: columns that a run will have from a model, and that are empty here.
     """
 
     frame: pl.DataFrame
@@ -47,6 +50,7 @@ class _Sampled:
     exact: bool
     partitions: int
     note: str = ""
+    answers: frozenset[str] = frozenset()
 
 
 def estimate(
@@ -60,22 +64,43 @@ def estimate(
     """One estimate per API step for the partitions given, which are those still to do."""
     if not spec.api_steps or not partitions:
         return ()
-    sampled = _sample(source, schema, partitions, every_row=every_row)
-    answers: set[str] = set()
+    sampled = [_sample(source, schema, partitions, every_row=every_row)]
     estimates: list[StepEstimate] = []
-    for step in spec.steps:
-        if isinstance(step, Filter) and answers.intersection(sql_columns(step.where)):
-            # What a model will answer is not known, so all rows go on.
-            sampled.exact = False
-            sampled.note = f"at most: what {step.name!r} will drop depends on answers"
-        elif isinstance(step, TableStep):
-            sampled.frame = _applied(step, sampled.frame, [_MOST_ISOLATED])
-        elif isinstance(step, ApiStep):
-            estimates.append(_estimated(spec, step, sampled))
-            before = set(sampled.frame.columns)
-            sampled.frame = with_results(step, sampled.frame)
-            answers |= set(sampled.frame.columns) - before
+    for step, parent in zip(spec.steps, parents(spec.steps), strict=True):
+        rows = sampled[parent + 1]
+        if isinstance(step, ApiStep):
+            estimates.append(_estimated(spec, step, rows))
+        sampled.append(_after(step, rows))
     return tuple(estimates)
+
+
+def _after(step: Step, rows: _Sampled) -> _Sampled:
+    """The sampled rows after a step, or all of them where what it drops cannot be told before it runs."""
+    if isinstance(step, ApiStep):
+        frame = with_results(step, rows.frame)
+        return replace(rows, frame=frame, answers=rows.answers | (set(frame.columns) - set(rows.frame.columns)))
+    if isinstance(step, Filter) and rows.answers.intersection(sql_columns(step.where)):
+        return replace(rows, exact=False, note=f"at most: what {step.name!r} will drop depends on answers")
+    if isinstance(step, BarrierStep):
+        return _decided(step, rows)
+    if isinstance(step, TableStep):
+        return replace(rows, frame=_applied(step, rows.frame, [_MOST_ISOLATED]))
+    return rows
+
+
+def _decided(step: BarrierStep, rows: _Sampled) -> _Sampled:
+    """What a step that looks at all rows makes of these; of a sample it keeps all, since it would see others too."""
+    import polars as pl
+
+    frame = rows.frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW))
+    decision = decided(step, looked_at(frame.drop(PARTITION).lazy(), step, [], 0))
+    knows = rows.whole and not rows.answers
+    if not knows:
+        decision = decision.with_columns(pl.lit(None, dtype=pl.String).alias(FATE))
+    kept = carried_out(frame, decision, step).frame.drop(ROW)
+    if knows:
+        return replace(rows, frame=kept)
+    return replace(rows, frame=kept, exact=False, note=f"at most: {step.name!r} decides when it sees all rows")
 
 
 def _sample(
@@ -108,12 +133,15 @@ def _applied(step: TableStep, frame: pl.DataFrame, chances: list[int]) -> pl.Dat
     """
     import polars as pl
 
+    numbered = frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW)).with_columns(
+        key_text([], 0).alias(KEY)
+    )
     try:
-        return step.apply(frame.lazy()).collect()
+        return step.apply(numbered.lazy()).collect().drop(ROW, KEY)
     except pl.exceptions.PolarsError:
         if len(frame) <= 1 or chances[0] <= 0:
             chances[0] -= 1
-            return step.apply(frame.clear().lazy()).collect()
+            return step.apply(numbered.clear().lazy()).collect().drop(ROW, KEY)
     middle = len(frame) // 2
     halves = [_applied(step, frame[:middle], chances), _applied(step, frame[middle:], chances)]
     return pl.concat(halves, how="vertical_relaxed")
@@ -124,40 +152,51 @@ def _estimated(spec: Spec, step: ApiStep, sampled: _Sampled) -> StepEstimate:
     frame = sampled.frame
     if step.when is not None:
         frame = _applied(Filter(uses="filter", where=step.when), frame, [_MOST_ISOLATED])
-    payloads = zip(frame[PARTITION].to_list(), step.payloads(frame).to_list(), strict=True)
-    asked = [(partition, text) for partition, text in payloads if text is not None and text.strip()]
+    rows = 0
     # Copies of a text are sent once per partition.
-    distinct = list(dict.fromkeys(asked))
+    distinct: dict[tuple[int, str], None] = {}
+    for place, payload in zip(frame[PARTITION].to_list(), step.payloads(frame).to_list(), strict=True):
+        pieces = [payload] if isinstance(payload, str) else payload or []
+        if pieces and not any(step.is_empty(piece) for piece in pieces):
+            rows += 1
+            distinct.update(dict.fromkeys((place, piece) for piece in pieces))
     tokens_of = counter(step.model)
-    counts = tokens_of.count_many([text for _, text in distinct])
+    asked = [text for _, text in distinct]
+    counts = step.tokens(asked, tokens_of.count_many)
     longest = step.packing.max_item_tokens if tokens_of.exact else None
     kept = [(place, count) for (place, _), count in zip(distinct, counts, strict=True) if count <= (longest or count)]
     tokens = round(sum(count for _, count in kept) * sampled.weight)
     requests = _requests(spec, step, kept, sampled)
-    usage = Usage(model=step.model, prompt_tokens=tokens)
-    prices = (
-        {name: one.model_dump(exclude_none=True) for name, one in spec.provider.prices.items()} if spec.provider else {}
-    )
+    answers = None if step.answer_tokens is None else round(step.answer_tokens * len(kept) * sampled.weight)
     notes = [] if tokens_of.exact else ["tokens are estimated: the model's vocabulary is not known"]
     notes += [] if sampled.whole else [f"from a sample of {len(sampled.frame):,} rows"]
     notes += [sampled.note] if sampled.note else []
+    notes += ["dollars without the answers, whose length is not known"] if answers is None else []
+    notes += [f"at most: answers of {step.answer_tokens:,} tokens each are counted"] if answers else []
     return StepEstimate(
         step=step.name,
         model=step.model,
-        rows=round(len(asked) * sampled.weight),
+        rows=round(rows * sampled.weight),
         requests=requests,
         tokens=tokens,
-        exact=tokens_of.exact and sampled.exact,
-        usd=price(step.model, usage, overrides=prices) if step.prompt_only else None,
-        usd_batch=price(step.model, usage, overrides=prices, batch=True) if step.prompt_only else None,
-        minutes=_minutes(spec, requests, tokens),
+        exact=tokens_of.exact and sampled.exact and not answers,
+        usd=_usd(spec, step, tokens, answers),
+        usd_batch=_usd(spec, step, tokens, answers, batch=True),
+        minutes=_minutes(spec, step, requests, tokens),
         note="; ".join(notes),
+        priced=price(step.model, Usage(step.model, 1, 1), overrides=spec.prices) is not None,
     )
+
+
+def _usd(spec: Spec, step: ApiStep, tokens: int, answers: int | None, *, batch: bool = False) -> float | None:
+    """Dollars of so many tokens, of which `answers` are the model's own, where their number is known."""
+    usage = Usage(model=step.model, prompt_tokens=tokens - (answers or 0), completion_tokens=answers or 0)
+    return price(step.model, usage, overrides=spec.prices, batch=batch)
 
 
 def _requests(spec: Spec, step: ApiStep, kept: Sequence[tuple[int, int]], sampled: _Sampled) -> int:
     """How many requests the engine makes of the texts, given as partition and tokens: a request is of one partition."""
-    per_minute = spec.provider.limits.tokens_per_minute if spec.provider else None
+    per_minute = spec.provider_of(step).limits.tokens_per_minute
     if sampled.whole:
         by_partition = groupby(kept, key=itemgetter(0))
         items = ([Item(0, None, count) for _, count in group] for _, group in by_partition)
@@ -168,11 +207,9 @@ def _requests(spec: Spec, step: ApiStep, kept: Sequence[tuple[int, int]], sample
     return math.ceil(max(of_one / step.packing.max_items, tokens / most)) * sampled.partitions
 
 
-def _minutes(spec: Spec, requests: int, tokens: int) -> float | None:
+def _minutes(spec: Spec, step: ApiStep, requests: int, tokens: int) -> float | None:
     """At the provider's limits; None when it names none."""
-    if spec.provider is None:
-        return None
-    limits = spec.provider.limits
+    limits = spec.provider_of(step).limits
     times = [
         need / limit
         for need, limit in ((requests, limits.requests_per_minute), (tokens, limits.tokens_per_minute))

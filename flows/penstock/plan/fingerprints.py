@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from penstock.plan.model import Segment
-from penstock.sources import ENDINGS, Slice, SourceSettings
+from penstock.sources import ENDINGS, Slice, SourceSettings, file_state
 from penstock.steps import ApiStep, Step
 
-_VERSION = 1
+_VERSION = 2
 
 
 def fingerprint(*contents: Any) -> str:
@@ -27,11 +27,16 @@ def fingerprint(*contents: Any) -> str:
 
 
 def segment_content(segment: Segment, steps: Sequence[Step], provider: str, key: Sequence[str]) -> list[Any]:
-    """What a segment does to its rows. `provider` says where its requests go."""
+    """What a segment does to its rows. `provider` says where its requests go.
+
+    Raises:
+        InputError: a file that a step reads is not there.
+    """
     last = steps[segment.steps[-1]] if segment.steps else None
     # A step's name is no content, but the column with its usage is called by it.
     usage = f"{last.name}_usage" if isinstance(last, ApiStep) and last.usage else ""
-    contents = [steps[place].content() for place in segment.steps]
+    contents: list[Any] = [steps[place].content() for place in segment.steps]
+    contents += [file_state(file).digest for place in segment.steps for file in steps[place].files]
     return [list(key), provider if segment.api else "", usage, *contents]
 
 

@@ -6,17 +6,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from penstock.errors import InputError
-from penstock.outputs.folder import check_folder
 from penstock.plan.estimate import estimate
 from penstock.plan.fingerprints import fingerprint, segment_content, slices_content
 from penstock.plan.model import Partition, Plan, Segment, StepEstimate, encode_schema
 from penstock.plan.partitions import group_slices, limit_slices, partition_rows
 from penstock.plan.reuse import plan_tasks
-from penstock.plan.segments import cut_segments
-from penstock.plan.types import check_types
+from penstock.plan.segments import cut_segments, segment_of
+from penstock.plan.types import check_types, output_schema
 from penstock.sources import Slice, file_state, open_source
 from penstock.spec import Loaded, Spec, dump
-from penstock.spec.provider import SandboxSettings
+from penstock.steps import ApiStep
 from penstock.steps.base import PARTITION
 from penstock.tables.state import State
 
@@ -49,19 +48,19 @@ def make_plan(
     source = open_source(spec.source)
     schema = source.schema()
     _check_names(schema)
-    check_types(loaded, schema)
+    frames = check_types(loaded, schema)
     rows = partition_rows(spec.steps, spec.source.partition_rows)
     slices = limit_slices(source.slices(min(rows, limit) if limit else rows), limit)
-    segments = cut_segments(spec.steps)
+    segments = cut_segments(spec.steps, [output.reads for output in spec.outputs])
     partitions = _partitions(spec, segments, group_slices(slices, rows), encode_schema(schema))
     tasks, reuse = plan_tasks(state, segments, partitions, retry_causes)
     to_do = {task.partition for task in tasks}
     estimates = estimate(spec, source, schema, [one for one in partitions if one.index in to_do], every_row=every_row)
     check_budget(spec, estimates)
     suffix = _suffix(limit, rehearsal=rehearsal)
-    targets = tuple(str(beside(output.target, suffix)) for output in spec.outputs)
-    for target in targets:
-        check_folder(Path(target))
+    targets = tuple(str(output.beside(suffix).target) for output in spec.outputs)
+    for output in spec.outputs:
+        output.beside(suffix).check(output_schema(spec.steps, frames, output.reads))
     return Plan(
         pipeline=spec.name,
         file=str(loaded.file.absolute()),
@@ -76,6 +75,7 @@ def make_plan(
         estimates=estimates,
         reuse=reuse,
         targets=targets,
+        ends=tuple(segment_of(segments, spec.steps, output.reads) for output in spec.outputs),
         rows=sum(piece.rows for piece in slices),
         limit=limit,
         rehearsal=suffix,
@@ -100,7 +100,7 @@ def check_budget(spec: Spec, estimates: Sequence[StepEstimate]) -> None:
     """
     if spec.budget is None or spec.budget.usd is None:
         return
-    unknown = sorted({one.model for one in estimates if one.usd is None})
+    unknown = sorted({one.model for one in estimates if not one.priced})
     if unknown:
         raise InputError(
             f"budget.usd cannot be kept: the price of {', '.join(unknown)} is unknown. "
@@ -111,38 +111,32 @@ def check_budget(spec: Spec, estimates: Sequence[StepEstimate]) -> None:
 def _partitions(
     spec: Spec, segments: Sequence[Segment], groups: Sequence[tuple[Slice, ...]], schema: str
 ) -> list[Partition]:
-    where = _provider_identity(spec)
-    partitions: list[Partition] = []
-    for index, group in enumerate(groups):
-        reads = fingerprint(slices_content(group, spec.source, schema))
-        names: dict[str, str] = {}
-        for segment in segments:
-            reads = fingerprint(segment_content(segment, spec.steps, where, spec.source.keys), reads)
-            names[segment.id] = reads
-        partitions.append(Partition(index, group, sum(piece.rows for piece in group), names))
-    return _distinct(partitions)
+    contents = _distinct([fingerprint(slices_content(group, spec.source, schema)) for group in groups])
+    names: list[dict[str, str]] = [{} for _ in groups]
+    for segment in segments:
+        step = spec.steps[segment.steps[-1]] if segment.steps else None
+        where = spec.provider_of(step).identity if isinstance(step, ApiStep) else ""
+        content = segment_content(segment, spec.steps, where, spec.source.keys)
+        reads = contents if segment.reads is None else [name[segment.reads] for name in names]
+        whole = fingerprint(content, *reads) if segment.whole else ""
+        for name, read in zip(names, reads, strict=True):
+            decided = [name[segment.decided_by]] if segment.decided_by else []
+            name[segment.id] = whole or fingerprint(content, read, *decided)
+    return [
+        Partition(index, group, sum(piece.rows for piece in group), name)
+        for index, (group, name) in enumerate(zip(groups, names, strict=True))
+    ]
 
 
-def _distinct(partitions: list[Partition]) -> list[Partition]:
+def _distinct(contents: list[str]) -> list[str]:
     """Two partitions of the same content must not write the same part."""
     seen: dict[str, int] = {}
-    result: list[Partition] = []
-    for partition in partitions:
-        first = next(iter(partition.fingerprints.values()))
-        copy = seen.get(first, 0)
-        seen[first] = copy + 1
-        if copy:
-            names = {segment: fingerprint(name, copy) for segment, name in partition.fingerprints.items()}
-            partition = Partition(partition.index, partition.slices, partition.rows, names)  # noqa: PLW2901  # replaced whole
-        result.append(partition)
+    result: list[str] = []
+    for content in contents:
+        copy = seen.get(content, 0)
+        seen[content] = copy + 1
+        result.append(fingerprint(content, copy) if copy else content)
     return result
-
-
-def _provider_identity(spec: Spec) -> str:
-    """What makes answers of one provider other than those of another: its address."""
-    if spec.provider is None:
-        return ""
-    return "sandbox" if isinstance(spec.provider, SandboxSettings) else spec.provider.base_url.rstrip("/")
 
 
 def _suffix(limit: int | None, *, rehearsal: bool) -> str:

@@ -14,23 +14,29 @@ from penstock.sources import FileState, Slice
 if TYPE_CHECKING:
     import polars as pl
 
-FORMAT = 1
+FORMAT = 2
+WHOLE = -1
+"""In the place of a partition's number: all of them."""
 
 
 class Segment(msgspec.Struct, frozen=True):
     """A chain of steps that one partition goes through without looking at other rows.
 
     Attributes:
-        id: of its API step, or of its last step, or ``copy`` for a pipeline without steps.
+        id: of its last step, or ``source`` without steps; of one that decides the step's with ``.decide`` at its end.
         steps: places of its steps in the pipeline.
         api: whether its last step asks a model.
+        whole: whether it takes all partitions at once, and leaves a decision in the place of rows.
         reads: the segment whose parts it reads; None reads the source.
+        decided_by: the segment whose decision its first step carries out.
     """
 
     id: str
     steps: tuple[int, ...]
-    api: bool
+    api: bool = False
+    whole: bool = False
     reads: str | None = None
+    decided_by: str | None = None
 
 
 class Partition(msgspec.Struct, frozen=True):
@@ -40,7 +46,7 @@ class Partition(msgspec.Struct, frozen=True):
         index: its number, from 0.
         slices: where its rows stand in the source.
         rows: how many at most (blank lines of text formats are counted until they are read).
-        fingerprints: by segment, the name of its part.
+        fingerprints: by segment, the name of its part; of segments that decide the name of the decision.
     """
 
     index: int
@@ -50,7 +56,7 @@ class Partition(msgspec.Struct, frozen=True):
 
 
 class PlannedTask(msgspec.Struct, frozen=True):
-    """One partition to take through one segment, after the tasks named."""
+    """One partition, or `WHOLE`, to take through one segment, after the tasks named."""
 
     segment: str
     partition: int
@@ -58,7 +64,12 @@ class PlannedTask(msgspec.Struct, frozen=True):
 
 
 class StepEstimate(msgspec.Struct, frozen=True):
-    """What one API step will send. None is unknown; dollars are those of the list price."""
+    """What one API step will send. None is unknown; dollars are those of the list price.
+
+    Attributes:
+        priced: whether the model's price is known; dollars may be unknown all the same, since nobody knows how long the
+            answers will be.
+    """
 
     step: str
     model: str
@@ -70,6 +81,7 @@ class StepEstimate(msgspec.Struct, frozen=True):
     usd_batch: float | None
     minutes: float | None
     note: str = ""
+    priced: bool = True
 
 
 class Reuse(msgspec.Struct, frozen=True):
@@ -92,6 +104,7 @@ class Plan(msgspec.Struct, frozen=True):
         base_urls: where each provider's server is, filled in when a run starts an embedded one.
         retry_causes: which failures of before are asked again; None for all that were asked.
         targets: where each output is published: the pipeline's own paths, or beside them for rehearsals.
+        ends: the segment whose parts each output publishes.
     """
 
     pipeline: str
@@ -107,6 +120,7 @@ class Plan(msgspec.Struct, frozen=True):
     estimates: tuple[StepEstimate, ...]
     reuse: tuple[Reuse, ...]
     targets: tuple[str, ...]
+    ends: tuple[str, ...]
     rows: int
     limit: int | None = None
     rehearsal: str = ""

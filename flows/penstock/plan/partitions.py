@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from penstock.sources import Slice
-from penstock.steps import ApiStep, Embed, Step
+from penstock.steps import ApiStep, Step
+from penstock.steps.embed import Embed
 
 _VECTOR_BYTES = 48 << 20
 _ANSWER_ROWS = 5_000

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from penstock.items import Cause
-from penstock.plan.model import Partition, PlannedTask, Reuse, Segment
+from penstock.plan.model import WHOLE, Partition, PlannedTask, Reuse, Segment
 from penstock.tables.parts import read_counts
 from penstock.tables.state import PartFiles, State
+
+_Key = tuple[str, int]
 
 
 def finished_counts(files: PartFiles, retry_causes: Sequence[str] | None = None) -> dict[str, Any] | None:
@@ -29,40 +33,78 @@ def plan_tasks(
     state: State, segments: Sequence[Segment], partitions: Sequence[Partition], retry_causes: Sequence[str] | None
 ) -> tuple[tuple[PlannedTask, ...], tuple[Reuse, ...]]:
     """The tasks that are missing, in an order that never waits for a later one, and what is reused per segment."""
-    tasks: list[PlannedTask] = []
-    finished = dict.fromkeys((segment.id for segment in segments), 0)
-    begun = dict(finished)
-    answered = dict(finished)
-    for partition in partitions:
-        before: PlannedTask | None = None
-        for segment in segments:
-            files = state.part_files(segment.id, partition.fingerprints[segment.id])
-            counts = finished_counts(files, retry_causes) if before is None else None
-            if counts is not None:
-                finished[segment.id] += 1
-                answered[segment.id] += counts["rows"]
-                continue
-            begun[segment.id] += files.journal.exists() or files.part.exists()
-            after = ((before.segment, before.partition),) if before else ()
-            before = PlannedTask(segment.id, partition.index, after)
-            tasks.append(before)
-    reuse = tuple(
-        Reuse(
+    looking = _Looking(state, partitions, retry_causes)
+    by_id = {segment.id: segment for segment in segments}
+    for is_whole, group in groupby(segments, key=lambda segment: segment.whole):
+        several = list(group)
+        # Between two barriers a partition goes all the way before the next one begins.
+        for index in [WHOLE] if is_whole else [partition.index for partition in partitions]:
+            for segment in several:
+                looking.at(segment, index, [by_id[name] for name in (segment.reads, segment.decided_by) if name])
+    reuse = tuple(looking.reuse(segment) for segment in segments)
+    return tuple(looking.tasks), reuse
+
+
+@dataclass(slots=True)
+class _Tally:
+    finished: int = 0
+    begun: int = 0
+    missing: int = 0
+    answered: int = 0
+
+
+@dataclass(slots=True)
+class _Looking:
+    """Looks at one part after the other, each after those that it was made of."""
+
+    state: State
+    partitions: Sequence[Partition]
+    retry_causes: Sequence[str] | None
+    tasks: list[PlannedTask] = field(default_factory=list)
+    _made: dict[_Key, str] = field(default_factory=dict)
+    _tallies: dict[str, _Tally] = field(default_factory=dict)
+
+    def at(self, segment: Segment, index: int, reads: Sequence[Segment]) -> None:
+        """Plan the task of a part that is missing, or older than one of those it was made of."""
+        tally = self._tallies.setdefault(segment.id, _Tally())
+        inputs = [key for one in reads for key in self._inputs(segment, one, index)]
+        after = [key for key in inputs if key not in self._made]
+        files = self.state.part_files(segment.id, self.partitions[max(index, 0)].fingerprints[segment.id])
+        counts = None if after else finished_counts(files, self.retry_causes)
+        if counts is not None and counts.get("of") == [self._made[key] for key in inputs]:
+            self._made[segment.id, index] = counts["made"]
+            tally.finished += 1
+            tally.answered += counts["rows"]
+            return
+        if files.journal.exists() or files.part.exists():
+            tally.begun += 1
+        else:
+            tally.missing += 1
+        self.tasks.append(PlannedTask(segment.id, index, tuple(after)))
+
+    def _inputs(self, segment: Segment, read: Segment, index: int) -> Iterator[_Key]:
+        if read.whole:
+            yield read.id, WHOLE
+        elif segment.whole:
+            yield from ((read.id, partition.index) for partition in self.partitions)
+        else:
+            yield read.id, index
+
+    def reuse(self, segment: Segment) -> Reuse:
+        """What was found of one segment."""
+        tally = self._tallies[segment.id]
+        return Reuse(
             segment=segment.id,
-            finished=finished[segment.id],
-            begun=begun[segment.id],
-            missing=len(partitions) - finished[segment.id] - begun[segment.id],
-            answered_rows=answered[segment.id],
-            reason=_reason(state, segment, finished[segment.id], len(partitions)),
+            finished=tally.finished,
+            begun=tally.begun,
+            missing=tally.missing,
+            answered_rows=0 if segment.whole else tally.answered,
+            reason=self._reason(segment, tally),
         )
-        for segment in segments
-    )
-    return tuple(tasks), reuse
 
-
-def _reason(state: State, segment: Segment, finished: int, total: int) -> str:
-    folder = state.part_files(segment.id, "any").part.parent
-    others = finished < total and folder.is_dir() and any(folder.glob("*.parquet"))
-    if not others or finished:
-        return ""
-    return "parts of before do not count: the step, the source or the provider changed"
+    def _reason(self, segment: Segment, tally: _Tally) -> str:
+        folder = self.state.part_files(segment.id, "any").part.parent
+        others = tally.begun + tally.missing and folder.is_dir() and any(folder.glob("*.parquet"))
+        if not others or tally.finished:
+            return ""
+        return "parts of before do not count: the step, the source or the provider changed"

@@ -7,7 +7,7 @@ makes of their types. So this is looked at when a plan is made: before the first
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import SpecError
@@ -16,10 +16,14 @@ from penstock.plan.estimate import with_results
 from penstock.spec import Loaded
 from penstock.spec.markers import marked
 from penstock.spec.positions import Document, Path, parse
-from penstock.steps import ApiStep, Step, TableStep
+from penstock.steps import ApiStep, BarrierStep, Step, TableStep, parents
+from penstock.steps.base import KEY, ROW
+from penstock.steps.decisions import carried_out, decided, looked_at
+from penstock.steps.embed import Embed
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
 _CONDITIONS = {("where",), ("when",)}
 _REWORDED = (
@@ -32,19 +36,23 @@ _REWORDED = (
 )
 
 
-def check_types(loaded: Loaded, schema: dict[str, pl.DataType]) -> None:
+def check_types(loaded: Loaded, schema: dict[str, pl.DataType]) -> list[pl.DataFrame]:
     """Make sure that every SQL expression suits the types of the columns that reach it.
 
     Args:
         schema: of the source, as read.
+
+    Returns:
+        Tables without rows: of the source, and after each step.
 
     Raises:
         SpecError: one does not, or a condition is neither true nor false; all mistakes of the first such step.
     """
     import polars as pl
 
-    frame = pl.DataFrame(schema=schema)
-    for place, step in enumerate(loaded.spec.steps):
+    frames = [pl.DataFrame(schema=schema)]
+    for place, (step, parent) in enumerate(zip(loaded.spec.steps, parents(loaded.spec.steps), strict=True)):
+        frame = frames[parent + 1]
         wrong = [(path, *told) for path, text in _expressions(step) if (told := _mistake(frame, path, text))]
         if wrong:
             document = Document(loaded.text, str(loaded.file))
@@ -53,7 +61,28 @@ def check_types(loaded: Loaded, schema: dict[str, pl.DataType]) -> None:
                 _, node = document.find(("steps", place, *path))
                 document.add(node.span, f"`{'.'.join(map(str, path))}`: {message}", hint)
             raise SpecError(document.problems)
-        frame = _after(frame, step)
+        frames.append(_after(frame, step))
+    return frames
+
+
+def output_schema(steps: Sequence[Step], frames: Sequence[pl.DataFrame], reads: str | None) -> pa.Schema | None:
+    """The columns that reach an output; None where a step on the way will only tell with its first answer.
+
+    Args:
+        frames: as `check_types` returns them.
+        reads: what the output says with `from`.
+    """
+    import polars as pl
+
+    before = parents(steps)
+    names = {step.name: place for place, step in enumerate(steps)}
+    place = len(steps) - 1 if reads is None else names.get(reads, -1)
+    frame = frames[place + 1]
+    while place >= 0:
+        if isinstance(step := steps[place], Embed) and step.size is None:
+            return None
+        place = before[place]
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
 
 
 def _expressions(step: Step) -> Iterator[tuple[Path, str]]:
@@ -111,10 +140,15 @@ def _after(frame: pl.DataFrame, step: Step) -> pl.DataFrame:
 
     if isinstance(step, ApiStep):
         return with_results(step, frame)
+    rows = frame.with_columns(pl.lit(0, dtype=pl.Int64).alias(ROW), pl.lit("").alias(KEY))
+    if isinstance(step, BarrierStep):
+        decision = decided(step, looked_at(rows.drop(KEY).lazy(), step, [], 0))
+        return carried_out(rows, decision, step).frame.drop(ROW, KEY)
     if not isinstance(step, TableStep):
         return frame
     try:
-        return step.apply(frame.lazy()).collect()
+        after = step.apply(rows.lazy()).collect()
     except pl.exceptions.PolarsError:
         # No mistake was found above, so that a row of nulls passes where none does not.
-        return step.apply(frame.clear(1).lazy()).collect().clear()
+        after = step.apply(rows.clear(1).lazy()).collect().clear()
+    return after.drop(ROW, KEY, strict=False)

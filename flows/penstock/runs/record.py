@@ -21,6 +21,7 @@ from penstock.tables.parts import whole_or_absent
 RECORD = "run.json"
 PLAN = "plan.json"
 ERRORS = "errors.parquet"
+MERGED = "merged.parquet"
 
 
 class RunStatus(StrEnum):
@@ -53,6 +54,7 @@ class OutputRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    number: int = Field(default=0, description="Its place among the pipeline's outputs, from 0.")
     path: str = Field(description="Where it stands.")
     rows: int = Field(description="Its rows.")
     files: list[dict[str, Any]] = Field(description="Its files: name, rows, bytes and SHA-256.")
@@ -73,6 +75,7 @@ class RunRecord(BaseModel):
     started_at: datetime = Field(description="When it began (UTC).")
     ended_at: datetime | None = Field(default=None, description="When it ended (UTC).")
     resumes: str | None = Field(default=None, description="The run that this one goes on with.")
+    batch: str = Field(default="", description="The first run of those that go on with one another.")
     params: dict[str, str] = Field(default_factory=dict, description="Parameters given on the command line.")
     provider: str | None = Field(default=None, description="The provider given on the command line.")
     limit: int | None = Field(default=None, description="How many rows it was limited to.")
@@ -87,6 +90,9 @@ class RunRecord(BaseModel):
     carried_rows: int = Field(default=0, description="Rows whose answers were paid in earlier runs.")
     outputs: list[OutputRecord] = Field(default_factory=list, description="What was published.")
     errors_path: str | None = Field(default=None, description="The errors table; none when no row failed.")
+    merged_path: str | None = Field(
+        default=None, description="The table of rows that were merged into others; none when there is none."
+    )
     notes: list[str] = Field(default_factory=list, description="What is no failure but worth knowing.")
     versions: dict[str, str] = Field(
         default_factory=dict, description="Versions of Penstock, Python and the price table."

@@ -7,21 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from penstock.errors import AccountError
-from penstock.outputs.folder import damage
-from penstock.runs.account import close_account
+from penstock.outputs import Output
+from penstock.runs.account import SegmentParts, close_account
 from penstock.runs.record import RunRecord
 from penstock.tables.parts import read_counts
 
 
-def verify_run(record: RunRecord, parts: Sequence[tuple[str, Sequence[tuple[Path, Path]]]]) -> list[str]:
+def verify_run(
+    record: RunRecord,
+    parts: Sequence[tuple[str, str | None, Sequence[tuple[Path, Path]]]],
+    ends: Sequence[str],
+    outputs: Sequence[Output],
+) -> list[str]:
     """What is wrong with a complete run, as sentences; empty when everything holds.
 
     Args:
-        parts: for each segment in order, the part and the errors part of each partition.
+        parts: for each segment in order its id, the segment it reads, and of each partition the part and errors part.
+        ends: the segment that each output publishes.
+        outputs: as they stood in the pipeline, at the places where the run published them.
     """
     problems: list[str] = []
-    counts: list[tuple[str, list[Mapping[str, Any]]]] = []
-    for segment, files in parts:
+    counts: list[SegmentParts] = []
+    for segment, reads, files in parts:
         found: list[Mapping[str, Any]] = []
         for part, errors in files:
             one = read_counts(part)
@@ -32,22 +39,24 @@ def verify_run(record: RunRecord, parts: Sequence[tuple[str, Sequence[tuple[Path
             if one["rows"] != one["written"]:
                 problems.append(f"{part} has {one['rows']} rows and says {one['written']}")
             problems += _wrong_rows(errors, one["failed"], "its part")
-        counts.append((segment, found))
+        counts.append(SegmentParts(segment, reads, found))
     if problems:
         return problems
     try:
-        account = close_account(counts)
+        account = close_account(counts, ends)
     except AccountError as error:
         return [str(error)]
     if record.account is not None and account != record.account:
         problems.append("the account of the parts is not the one in the run record")
     if record.errors_path is not None:
         problems += _wrong_rows(Path(record.errors_path), account.failed, "the account")
-    for output in record.outputs:
-        damages = damage(Path(output.path), output.files)
-        rows = sum(_rows(Path(output.path) / entry["name"]) or 0 for entry in output.files)
-        if not damages and rows != account.written:
-            damages = [f"{output.path} has {rows} rows and the account {account.written}"]
+    if record.merged_path is not None:
+        problems += _wrong_rows(Path(record.merged_path), account.merged, "the account")
+    for output, written, expected in zip(outputs, record.outputs, account.outputs, strict=True):
+        damages = output.damage(written.files)
+        rows = output.rows(written.files)
+        if not damages and rows != expected:
+            damages = [f"{written.path} has {rows} rows and the account {expected}"]
         problems += damages
     return problems
 

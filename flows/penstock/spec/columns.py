@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from penstock.errors import ExpressionError
 from penstock.expressions import ColumnField, SqlField, TemplateField, sql_columns, template_columns
 from penstock.spec.markers import marked
 from penstock.spec.positions import Document, Path
 from penstock.spec.references import Resolver, did_you_mean
-from penstock.steps import ApiStep, Columns, Step
+from penstock.steps import SOURCE, ApiStep, Columns, Step
 
 OWN = "__"
 """Columns whose names begin so belong to Penstock."""
@@ -43,12 +45,28 @@ class ColumnCheck:
             given: the source's columns; None when they cannot be read, so that only syntax is checked.
             steps: in their order.
         """
-        after: list[Columns] = [given or {}]
-        for placed in steps:
-            self._expressions(placed, given)
-            given = self._after(placed, given)
-            after.append(given or {})
-        return tuple(after)
+        after: list[Columns | None] = [given]
+        places = {SOURCE: 0}
+        for place, placed in enumerate(steps):
+            reads = placed.step.reads if placed.step is not None else None
+            # A name that is none has been told; what comes before is then as good a guess as any.
+            taken = after[places.get(reads, place) if reads is not None else place]
+            self._expressions(placed, taken)
+            after.append(self._after(placed, taken))
+            if placed.step is not None:
+                places[placed.step.name] = place + 1
+        return tuple(columns or {} for columns in after)
+
+    def settings(self, path: Path, model: type[BaseModel], data: Any, given: Columns) -> None:
+        """Check the column names, templates and SQL expressions of settings that stand at `path`."""
+        for inner, marker, text in marked(model, data, (TemplateField, SqlField, ColumnField)):
+            try:
+                places = _columns_of(marker, text)
+            except ExpressionError as error:
+                self._report((*path, *inner), error.offset, error.width, _worded(inner, error.message), error.hint)
+                continue
+            for name, offset in places.items():
+                self._known((*path, *inner), name, offset, len(name), given)
 
     def names(self, path: Path, names: list[tuple[Path, str]], given: Columns) -> None:
         """Check column names that are written as they are, such as those of `source.key`."""

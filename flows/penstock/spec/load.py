@@ -47,8 +47,8 @@ class Loaded:
 
     def missing_key(self, environ: Mapping[str, str] | None = None) -> str | None:
         """The environment variable that a run needs as its key and that is not set."""
-        name = self.spec.key_variable
-        return name if name and not (os.environ if environ is None else environ).get(name, "").strip() else None
+        given = os.environ if environ is None else environ
+        return next((name for name in self.spec.key_variables if not given.get(name, "").strip()), None)
 
     def check_environment(self, environ: Mapping[str, str] | None = None) -> None:
         """Make sure that the provider's key is there; `plan` and `run` ask before they begin.

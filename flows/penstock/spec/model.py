@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
 
+from penstock.errors import InputError
 from penstock.outputs import KINDS as OUTPUTS
 from penstock.outputs import Output
 from penstock.sources import SourceSettings
 from penstock.spec.budget import Budget
 from penstock.spec.errors_key import ErrorSettings
 from penstock.spec.params import Param
-from penstock.spec.provider import PROVIDERS, OpenAISettings, ProviderSettings
+from penstock.spec.provider import PROVIDERS, ProviderSettings
 from penstock.steps import KINDS as STEPS
 from penstock.steps import ApiStep, Step
 
@@ -58,6 +59,11 @@ class Spec(BaseModel):
         description="Where requests go: `sandbox`, `openai`, or a mapping. Needed as soon as a step asks a model.",
         examples=["sandbox", "openai"],
     )
+    providers: dict[str, Annotated[ProviderSettings, BeforeValidator(_restored_provider)]] = Field(
+        default_factory=dict,
+        description="Further servers by name, each as `provider:`; a step chooses one with `provider`.",
+        examples=[{"local": {"base_url": "http://localhost:11434/v1"}}],
+    )
     source: SourceSettings = Field(description="Rows in.", examples=[{"path": "reviews.csv", "key": "review_id"}])
     steps: list[Annotated[SerializeAsAny[Step], BeforeValidator(_restored_step)]] = Field(
         default_factory=list, description="What happens to the rows, in this order."
@@ -79,10 +85,41 @@ class Spec(BaseModel):
         """The steps that ask a model."""
         return [step for step in self.steps if isinstance(step, ApiStep)]
 
+    def provider_name(self, step: ApiStep) -> str:
+        """What the provider of `step` is called: its name under `providers`, or what the pipeline's own `uses`.
+
+        Raises:
+            InputError: there is none; the loader has made sure that there is.
+        """
+        if step.provider is None and self.provider is not None:
+            return self.provider.uses
+        if step.provider not in self.providers:
+            raise InputError(f"the step {step.name!r} asks a model, and the pipeline has no provider for it")
+        return step.provider
+
+    def provider_of(self, step: ApiStep) -> ProviderSettings:
+        """Where the requests of `step` go."""
+        name = self.provider_name(step)
+        if step.provider is None and self.provider is not None:
+            return self.provider
+        return self.providers[name]
+
     @property
-    def key_variable(self) -> str | None:
-        """The environment variable that a run needs as its key; None when it needs none."""
-        return self.provider.key_variable if isinstance(self.provider, OpenAISettings) and self.api_steps else None
+    def used_providers(self) -> dict[str, ProviderSettings]:
+        """The providers that a step asks, by name."""
+        return {self.provider_name(step): self.provider_of(step) for step in self.api_steps}
+
+    @property
+    def prices(self) -> dict[str, dict[str, float]]:
+        """Prices of the user's own, by model."""
+        given = [one.prices for one in (self.provider, *self.providers.values()) if one is not None]
+        return {name: price.model_dump(exclude_none=True) for prices in given for name, price in prices.items()}
+
+    @property
+    def key_variables(self) -> list[str]:
+        """The environment variables that a run needs as keys."""
+        named = [provider.key_variable for provider in self.used_providers.values()]
+        return list(dict.fromkeys(name for name in named if name))
 
 
 def dump(spec: Spec) -> dict[str, Any]:

@@ -200,6 +200,11 @@ class SandboxSettings(_Common):
     seed: int | None = Field(default=None, ge=0, description="Makes the faults the same in each run.", examples=[7])
 
     @property
+    def identity(self) -> str:
+        """What makes its answers other than those of another provider."""
+        return "sandbox"
+
+    @property
     def key_variable(self) -> str | None:
         """The variable that the user must set: none."""
         return None
@@ -240,6 +245,11 @@ class OpenAISettings(_Common):
     project: str | None = Field(
         default=None, description="The project that pays; OPENAI_PROJECT_ID if left out.", examples=["proj_123"]
     )
+
+    @property
+    def identity(self) -> str:
+        """What makes its answers other than those of another provider: its address."""
+        return self.base_url.rstrip("/")
 
     @property
     def key_variable(self) -> str | None:

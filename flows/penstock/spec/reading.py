@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from penstock.errors import InputError, UsageError
 from penstock.outputs import KINDS as OUTPUTS
 from penstock.sources import SourceSettings
+from penstock.spec.branches import check_branches, columns_at
 from penstock.spec.budget import Budget
 from penstock.spec.columns import ColumnCheck, PlacedStep
 from penstock.spec.entries import absolute, read_outputs, read_steps
@@ -22,13 +23,13 @@ from penstock.spec.param_values import ParamReading
 from penstock.spec.positions import Document, Scalar, Sequence, Span
 from penstock.spec.positions import Mapping as MappingNode
 from penstock.spec.positions import Path as Place
-from penstock.spec.provider import PROVIDERS, is_key_reference, with_defaults
+from penstock.spec.provider import PROVIDERS, ProviderSettings, is_key_reference
+from penstock.spec.providers import check_step_providers, key_paths, read_provider
 from penstock.spec.references import Resolver, did_you_mean, nearest
 from penstock.spec.targets import check_targets
 from penstock.steps import KINDS as STEPS
-from penstock.steps import ApiStep, Columns
+from penstock.steps import Columns
 
-_KEY_PATH: Place = ("provider", "api_key")
 _SOURCE_KEY = re.compile(r"source\.(\w+): ")
 _HEAD = ("name", "description", "tags")
 
@@ -65,22 +66,25 @@ class Reading:
             UsageError: the provider asked for is none.
         """
         root = self._root()
-        self._mask_key()
+        keys = frozenset(key_paths(root))
+        self._mask_keys(keys)
         params = ParamReading(self._document, self._environ, self._overrides)
         params.read()
         self.param_values = params.values
-        self._resolver = Resolver(self._document, self._environ, params.values, self._names_of_secrets(root))
+        verbatim = keys | self._names_of_secrets(root)
+        self._resolver = Resolver(self._document, self._environ, params.values, verbatim)
         given = {name: self._resolver.data(root.values[name], (name,)) for name in self._wanted(root)}
         self._values |= {name: given[name] for name in _HEAD if name in given}
         self._values["params"] = params.declared
-        self._read_provider(given)
+        self._read_providers(root, given)
         self._section("source", SourceSettings, given)
         self._section("errors", ErrorSettings, given)
         self._section("budget", Budget, given)
         self._steps = read_steps(self._document, STEPS, given.get("steps"), self._folder)
         self._outputs = read_outputs(self._document, OUTPUTS, given.get("outputs"), self._folder)
-        self._check_provider_is_there()
-        columns = self._follow(source_may_miss=source_may_miss)
+        check_step_providers(self._document, self._steps, self._values, self._broken)
+        whole = check_branches(self._document, self._steps, self._outputs)
+        columns = self._follow(source_may_miss=source_may_miss, whole=whole)
         check_targets(self._document, self._values.get("source"), self._outputs, self._values.get("errors"))
         return self._assembled(root), columns
 
@@ -99,18 +103,19 @@ class Reading:
                 self._document.add(key.span, f"unknown key `{name}`", hint)
         return root
 
-    def _mask_key(self) -> None:
-        key, node = self._document.find(_KEY_PATH)
-        is_there = key is not None and key.text == _KEY_PATH[-1]
-        if is_there and isinstance(node, Scalar) and not is_key_reference(node.text):
-            self._document.masked.append(node.span)
+    def _mask_keys(self, paths: Iterable[Place]) -> None:
+        for path in paths:
+            key, node = self._document.find(path)
+            is_there = key is not None and key.text == path[-1]
+            if is_there and isinstance(node, Scalar) and not is_key_reference(node.text):
+                self._document.masked.append(node.span)
 
     def _names_of_secrets(self, root: MappingNode) -> frozenset[Place]:
         """Where ``${NAME}`` stays a name: at the API key, and at the passwords and addresses of databases."""
         steps = root.values.get("steps")
         count = len(steps.items) if isinstance(steps, Sequence) else 0
         sources: list[Place] = [("source",), *(("steps", place, "with") for place in range(count))]
-        named = {_KEY_PATH}
+        named: set[Place] = set()
         for place in ((*source, name) for source in sources for name in ("uri", "password")):
             key, node = self._document.find(place)
             if key is not None and key.text == place[-1] and isinstance(node, Scalar) and is_key_reference(node.text):
@@ -118,47 +123,44 @@ class Reading:
         return frozenset(named)
 
     def _wanted(self, root: MappingNode) -> list[str]:
-        known = [name for name in root.keys if name in Spec.model_fields and name != "params"]
+        known = [name for name in root.keys if name in Spec.model_fields and name not in {"params", "providers"}]
         # A rehearsal must not ask for the variables of the provider that it leaves out.
         return [name for name in known if name != "provider" or not self._replaces_provider(root)]
 
-    def _replaces_provider(self, root: MappingNode) -> bool:
+    def _replaces_provider(self, root: MappingNode, path: Place = ("provider",)) -> bool:
         if self._provider is None:
             return False
         if self._provider not in PROVIDERS:
             hint = did_you_mean(self._provider, list(PROVIDERS))
             raise UsageError(f"there is no provider {self._provider!r}: sandbox or openai{'; ' if hint else ''}{hint}")
-        node = root.values.get("provider")
+        if path[0] not in root.keys:
+            return False
+        node = self._document.find(path)[1]
         uses = node.values.get("uses") if isinstance(node, MappingNode) else node
         return getattr(uses, "text", None) != self._provider
 
-    def _read_provider(self, given: Mapping[str, Any]) -> None:
-        data = given.get("provider", self._provider)
-        if "provider" not in given and data is None:
+    def _read_providers(self, root: MappingNode, given: Mapping[str, Any]) -> None:
+        if "provider" in given or self._provider is not None:
+            data = given.get("provider", self._provider)
+            self._keep("provider", read_provider(self._document, self._environ, data, ("provider",)))
+        if "providers" not in root.keys:
             return
-        if isinstance(data, str):
-            data = {"uses": data}
-        if not isinstance(data, dict):
-            node = self._document.find(("provider",))[1]
-            self._document.add(node.span, "`provider` must be sandbox, openai or a mapping")
-            self._broken.add("provider")
+        node = root.values["providers"]
+        if not isinstance(node, MappingNode):
+            self._document.add(node.span, "`providers` must be a mapping of names", "for example providers: {local: …}")
+            self._broken.add("providers")
             return
-        uses = data.get("uses", "openai")
-        model = PROVIDERS.get(uses) if isinstance(uses, str) else None
-        if model is None:
-            place = self._document.find(("provider", "uses"))[1]
-            hint = did_you_mean(str(uses), list(PROVIDERS)) or "another server: {base_url: …, api_key: ${NAME}}"
-            self._document.add(place.span, f"there is no provider `{uses}`: sandbox or openai", hint)
-            self._broken.add("provider")
-            return
-        self._keep("provider", validated(model, with_defaults(data, self._environ), self._document, ("provider",)))
+        found = {name: self._named_provider(root, name) for name in node.values}
+        if None in found.values():
+            self._broken.add("providers")
+        self._values["providers"] = {name: one for name, one in found.items() if one is not None}
 
-    def _check_provider_is_there(self) -> None:
-        asks = next((placed for placed in self._steps if placed.kind and issubclass(placed.kind, ApiStep)), None)
-        if asks is not None and "provider" not in self._values and "provider" not in self._broken:
-            node = self._document.find((*asks.path, "uses"))[1]
-            message = "this step asks a model, and the pipeline has no `provider`"
-            self._document.add(node.span, message, "write `provider: sandbox` to rehearse, or `provider: openai`")
+    def _named_provider(self, root: MappingNode, name: str) -> ProviderSettings | None:
+        path: Place = ("providers", name)
+        if self._replaces_provider(root, path):
+            return read_provider(self._document, self._environ, self._provider, path)
+        data = self._resolver.data(self._document.find(path)[1], path)
+        return read_provider(self._document, self._environ, data, path)
 
     def _section(self, name: str, model: type[BaseModel], given: Mapping[str, Any]) -> None:
         if name in given:
@@ -171,7 +173,7 @@ class Reading:
         else:
             self._values[name] = value
 
-    def _follow(self, *, source_may_miss: bool) -> tuple[Columns, ...]:
+    def _follow(self, *, source_may_miss: bool, whole: bool) -> tuple[Columns, ...]:
         check = ColumnCheck(self._document, self._resolver)
         source: SourceSettings | None = self._values.get("source")
         given = self._source_columns(source, may_miss=source_may_miss) if source is not None else None
@@ -183,7 +185,13 @@ class Reading:
             key = [(("key",) if isinstance(source.key, str) else ("key", place), name)
                    for place, name in enumerate(source.keys)]  # fmt: skip
             check.names(("source",), [*key, *((("types", name), name) for name in source.types)], given)
-        return check.follow(given, self._steps)
+        columns = check.follow(given, self._steps)
+        if given is not None and whole:
+            for path, output in self._outputs:
+                rows = columns_at(columns, self._steps, output.reads)
+                check.names(path, list(output.named_columns), rows)
+                check.settings(path, type(output), output.model_dump(mode="json"), rows)
+        return columns
 
     def _source_columns(self, source: SourceSettings, *, may_miss: bool) -> Columns | None:
         from penstock.sources import open_source
@@ -211,7 +219,7 @@ class Reading:
         try:
             return Spec.model_validate(data)
         except ValidationError as error:
-            done = self._broken | {"outputs" if "outputs" in root.keys else "", "provider"}
+            done = self._broken | {"outputs" if "outputs" in root.keys else "", "provider", "providers"}
             details = [detail for detail in error.errors() if detail["loc"][0] not in done]
             report(details, Spec, data, self._document, ())
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.steps.base import ApiStep, BarrierStep, Columns, Step, TableStep
+from penstock.steps.base import SOURCE, ApiStep, BarrierStep, Columns, Step, TableStep, parents
 from penstock.steps.chat import Chat
 from penstock.steps.chunk import Chunk
 from penstock.steps.dedupe import Dedupe
@@ -48,30 +48,4 @@ KINDS: dict[str, type[Step]] = {
     )
 }
 
-__all__ = [
-    "KINDS",
-    "ApiStep",
-    "BarrierStep",
-    "Chat",
-    "Chunk",
-    "Columns",
-    "Dedupe",
-    "Derive",
-    "Embed",
-    "Explode",
-    "Filter",
-    "Image",
-    "Join",
-    "Moderate",
-    "Python",
-    "Redact",
-    "Sample",
-    "SampleRows",
-    "Select",
-    "Speak",
-    "Split",
-    "SplitExact",
-    "Step",
-    "TableStep",
-    "Transcribe",
-]
+__all__ = ["KINDS", "SOURCE", "ApiStep", "BarrierStep", "Columns", "Step", "TableStep", "parents"]

@@ -33,6 +33,8 @@ SIMILARITY = "__similarity"
 """In a decision on a merged row: how alike the two are, 0 to 1."""
 KEY = "__key"
 """The hidden column that holds a row's key as one text where rows of all partitions are looked at together."""
+SOURCE = "source"
+"""What `from:` calls the rows of the source."""
 FILTERED, MERGED = "filtered", "merged"
 
 Columns = dict[str, str | None]
@@ -93,16 +95,37 @@ class Step(BaseModel, ABC):
         return {"kind": self.kind, "version": self.version, **self.model_dump(mode="json", exclude={"id", "reads"})}
 
 
+def parents(steps: Sequence[Step]) -> list[int]:
+    """For each step the place of the one whose rows it takes; -1 is the source.
+
+    Args:
+        steps: in the order of the file, each with its id, and each `reads` the id of an earlier one.
+    """
+    places = {SOURCE: -1}
+    found: list[int] = []
+    for place, step in enumerate(steps):
+        found.append(place - 1 if step.reads is None else places[step.reads])
+        places[step.name] = place
+    return found
+
+
 class TableStep(Step):
     """A step on the rows of one partition, run by polars in one lazy query with its neighbours.
 
     Class attributes:
         drops_rows: whether it may take rows away; they are counted as filtered.
         adds_rows: whether it may make several rows, or none, of one.
+        alone: whether it must be run by itself and once, not in one query with its neighbours.
     """
 
     drops_rows: ClassVar[bool] = False
     adds_rows: ClassVar[bool] = False
+    alone: ClassVar[bool] = False
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether the rows must come with their key as text in `KEY`."""
+        return False
 
     @property
     def adds_keys(self) -> Sequence[str]:

@@ -24,6 +24,7 @@ class RowError:
         number: its place in the partition as the segment read it; -1 for rows that could not be read at all.
         step: the step that failed, or ``source``.
         text: the beginning of what was to be sent, or of the source's line.
+        asked: the digest of what was asked, where a request failed; for the next run, and not for people.
     """
 
     number: int
@@ -39,12 +40,13 @@ class RowError:
     file: str | None = None
     line: int | None = None
     text: str | None = None
+    asked: bytes | None = None
 
 
 _OWN_COLUMNS = frozenset(
     [
         "partition", "number", "step", "cause", "message", "status", "code", "attempts", "request_id", "usd", "file",
-        "line", "text",
+        "line", "text", "asked",
     ]
 )  # fmt: skip
 
@@ -73,6 +75,7 @@ def error_schema(keys: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
         "file": pl.String(),
         "line": pl.Int64(),
         "text": pl.String(),
+        "asked": pl.Binary(),
     }
 
 
@@ -95,8 +98,10 @@ def error_frame(errors: Sequence[RowError], keys: dict[str, pl.DataType], partit
 
 
 def read_errors(paths: Sequence[Path]) -> pl.DataFrame | None:
-    """All error rows of some parts as one table; None when there is none."""
+    """All error rows of some parts as one table for people; None when there is none."""
     import polars as pl
 
     found = [path for path in paths if path.exists()]
-    return pl.concat([pl.read_parquet(path, glob=False) for path in found], how="diagonal_relaxed") if found else None
+    if not found:
+        return None
+    return pl.concat([pl.read_parquet(path, glob=False) for path in found], how="diagonal_relaxed").drop("asked")

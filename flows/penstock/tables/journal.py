@@ -22,27 +22,29 @@ from penstock.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_MAGIC = b"PENSTOCKJOURNAL1"
+_MAGIC = b"PENSTOCKJOURNAL2"
 _FRAME = struct.Struct("<IIQ")  # CRC-32, padding, length: 16 bytes, so that a batch stays aligned for zero-copy reading
 _ALIGN = 64
 SYNC_SECONDS = 1.0
-NUMBER = "number"
+DIGEST = "digest"
+"""The first column of every batch: what each row answers, by the digest of what was asked."""
+DIGEST_BYTES = 16
 _CACHED_FRAMES = 2
 
 
 @dataclass(slots=True)
 class _Frames:
-    """Where the answers of a journal stand: byte ranges of its batches, and batch and row of each number."""
+    """Where the answers of a journal stand: byte ranges of its batches, and batch and row of each digest."""
 
     schema: pa.Schema | None = None
     ranges: list[tuple[int, int]] = field(default_factory=list)
-    places: dict[int, tuple[int, int]] = field(default_factory=dict)
+    places: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     end: int = 0
 
-    def add(self, start: int, size: int, end: int, numbers: Sequence[int]) -> None:
-        """Take in one batch; of a number that was answered twice, the first answer counts."""
-        for row, number in enumerate(numbers):
-            self.places.setdefault(number, (len(self.ranges), row))
+    def add(self, start: int, size: int, end: int, digests: Sequence[bytes]) -> None:
+        """Take in one batch; of what was answered twice, the first answer counts."""
+        for row, digest in enumerate(digests):
+            self.places.setdefault(digest, (len(self.ranges), row))
         self.ranges.append((start, size))
         self.end = end
 
@@ -50,7 +52,7 @@ class _Frames:
 class Journal:
     """An open journal: append answers, then take them out in any order with little memory.
 
-    The first column of every batch, `NUMBER`, says which item each of its rows answers; it goes by its place, since an
+    The first column of every batch, `DIGEST`, says what each of its rows answers; it goes by its place, since an
     answer's own columns may have any name. Opening an existing file cuts off a torn tail; `answered` then says what
     need not be asked again.
     """
@@ -69,8 +71,8 @@ class Journal:
         self._syncer.start()
 
     @property
-    def answered(self) -> frozenset[int]:
-        """The numbers that have an answer."""
+    def answered(self) -> frozenset[bytes]:
+        """What has an answer."""
         return frozenset(self._frames.places)
 
     @property
@@ -98,13 +100,13 @@ class Journal:
         self._frames.add(start, len(memoryview(content)), self._frames.end, batch.column(0).to_pylist())
         self._dirty.set()
 
-    def take(self, numbers: Sequence[int]) -> pa.Table:
-        """The answers to `numbers`, in that order, without the column `NUMBER`. Every number must be answered."""
+    def take(self, digests: Sequence[bytes]) -> pa.Table:
+        """The answers to `digests`, in that order, without the column `DIGEST`. Each must have been answered."""
         import pyarrow as pa
 
         # Items were packed in their order, so neighbours mostly stand side by side and need no copy.
         slices: list[pa.RecordBatch] = []
-        for frame, first, count in _runs([self._frames.places[number] for number in numbers]):
+        for frame, first, count in _runs([self._frames.places[digest] for digest in digests]):
             slices.append(self._batch(frame).slice(first, count))
         return pa.Table.from_batches(slices, schema=self._frames.schema).remove_column(0)
 

@@ -1,0 +1,295 @@
+"""Pipelines that branch, that look at all rows, and that make several rows of one: each row has its fate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from execute_bench import Bench
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from penstock.errors import TooManyFailures
+from penstock.execute.publish import plan_parts
+from penstock.plan.model import WHOLE
+from penstock.runs.record import RunRecord
+from penstock.runs.verify import verify_run
+
+EMBED = 'uses: embed\ninput: "{{ text }}"\nmodel: text-embedding-3-small\ndimensions: 8\n'
+OUTPUT = "outputs:\n  - uses: parquet\n    path: out/result\n"
+
+
+def _proven(bench: Bench, **request: Any) -> RunRecord:
+    """A run whose account was proven again from its files."""
+    with bench.open(**request) as session:
+        from penstock.execute.inline import run_inline
+
+        record = run_inline(session)
+        outputs = [output.at(Path(one.path)) for output, one in zip(session.spec.outputs, record.outputs, strict=True)]
+        assert verify_run(record, plan_parts(session.plan, session.state), session.plan.ends, outputs) == []
+    return record
+
+
+def _branched(bench: Bench, steps: str, outputs: dict[str, str], *, partition_rows: int = 4, more: str = "") -> None:
+    """The pipeline with one output per name of a step, at ``out/<name>``."""
+    bench.pipeline(steps, source=f"partition_rows: {partition_rows}", more=more)
+    listed = "".join(f"  - uses: parquet\n    from: {step}\n    path: out/{name}\n" for name, step in outputs.items())
+    text = bench.file.read_text()
+    assert OUTPUT in text
+    bench.file.write_text(text.replace(OUTPUT, f"outputs:\n{listed}"))
+
+
+def _ids(bench: Bench, name: str) -> list[int]:
+    return sorted(pl.read_parquet(bench.folder / "out" / name)["id"].to_list())
+
+
+SPLIT_IN_TWO = f"""{EMBED}---
+id: low
+from: embed
+uses: filter
+where: id < 5
+---
+id: high
+from: embed
+uses: filter
+where: id >= 5"""
+
+
+def test_branches_take_the_same_answers_and_each_row_is_counted_in_each(bench: Bench) -> None:
+    bench.texts([f"text {number}" for number in range(12)])
+    _branched(bench, SPLIT_IN_TWO, {"low": "low", "high": "high", "all": "embed"})
+    record = _proven(bench)
+    assert record.account is not None
+    assert record.account.outputs == [5, 7, 12]
+    assert (record.account.read, record.account.branched, record.account.filtered) == (12, 24, 12)
+    assert _ids(bench, "low") == list(range(5))
+    assert _ids(bench, "high") == list(range(5, 12))
+    assert _ids(bench, "all") == list(range(12))
+    assert record.usage.requests == 3, "one for each partition"
+    again = _proven(bench)
+    assert again.usage.requests == 0
+
+
+def test_branches_may_begin_at_the_source(bench: Bench) -> None:
+    bench.texts([f"text {number}" for number in range(6)])
+    steps = (
+        "id: low\nfrom: source\nuses: filter\nwhere: id < 2\n---\nid: high\nfrom: source\nuses: filter\nwhere: id >= 2"
+    )
+    _branched(bench, steps, {"low": "low", "high": "high", "raw": "source"})
+    record = _proven(bench)
+    assert record.account is not None
+    assert record.account.outputs == [2, 4, 6]
+    assert _ids(bench, "raw") == list(range(6))
+
+
+def test_a_row_that_fails_in_the_trunk_is_in_the_errors_table_once(bench: Bench) -> None:
+    bench.texts(["fine", "POISON", "", "good", "well", "better", "best"])
+    _branched(bench, SPLIT_IN_TWO, {"low": "low", "high": "high"}, more="errors: {stop_above: 100%}\n")
+    bench.server.change(poison=["POISON"])
+    record = _proven(bench)
+    assert record.account is not None
+    assert record.account.failures == {"empty_input": 1, "invalid_request": 1}
+    assert bench.errors(record)["id"].to_list() == [1, 2]
+    bench.server.change(poison=[])
+    mended = _proven(bench)
+    assert mended.account is not None
+    assert mended.account.failures == {"empty_input": 1}
+    assert _ids(bench, "low") == [0, 1, 3, 4]
+    assert mended.usage.requests == 1, "only the row that had failed is asked again"
+
+
+def test_duplicates_are_merged_over_all_partitions_and_only_one_of_them_is_asked(bench: Bench) -> None:
+    bench.texts(["same", "a", "same", "b", "c", "same", "a", "d"])
+    bench.pipeline(f"uses: dedupe\nby: [text]\n---\n{EMBED}", source="partition_rows: 3")
+    record = _proven(bench)
+    assert record.account is not None
+    assert (record.account.read, record.account.merged, record.account.written) == (8, 3, 5)
+    assert bench.result()["text"].to_list() == ["same", "a", "b", "c", "d"]
+    assert record.merged_path is not None
+    merged = pl.read_parquet(record.merged_path)
+    assert merged.select("step", "key", "into").rows() == [
+        ("dedupe", "2", "0"),
+        ("dedupe", "5", "0"),
+        ("dedupe", "6", "1"),
+    ]
+    assert _proven(bench).usage.requests == 0
+
+
+def test_a_decision_that_was_taken_on_other_rows_is_taken_again(bench: Bench) -> None:
+    """A retry mends a row before the barrier: what was decided without it does not stand."""
+    bench.texts(["a", "POISON", "b", "c", "d"])
+    steps = f"{EMBED}---\nuses: dedupe\nby: [text]\n---\nuses: derive\ncolumns: {{size: length(text)}}"
+    bench.pipeline(steps, source="partition_rows: 2", more="errors: {stop_above: 100%}\n")
+    bench.server.change(poison=["POISON"])
+    assert len(bench.result()) == 4 if _proven(bench) else None
+    bench.server.change(poison=[])
+    with bench.open() as session:
+        tasks = [(task.segment, task.partition) for task in session.plan.tasks]
+        assert ("dedupe.decide", WHOLE) in tasks
+        from penstock.execute.inline import run_inline
+
+        run_inline(session)
+    assert bench.result()["text"].to_list() == ["a", "POISON", "b", "c", "d"]
+
+
+def test_a_part_older_than_the_one_it_was_made_of_is_made_again(bench: Bench) -> None:
+    """Killed between the two, the part before is new and the part after is not."""
+    bench.texts(["a", "POISON"])
+    steps = f"{EMBED}---\nuses: derive\ncolumns: {{size: length(text)}}"
+    bench.pipeline(steps, more="errors: {stop_above: 100%}\n")
+    bench.server.change(poison=["POISON"])
+    _proven(bench)
+    bench.server.change(poison=[])
+    from penstock.execute.segment import run_segment
+
+    with bench.open() as session:
+        run_segment(str(session.plan_file), "embed", 0)
+    record = _proven(bench)
+    assert record.account is not None
+    assert record.account.written == 2
+    assert record.usage.requests == 0
+
+
+def test_chunks_are_rows_of_their_own_with_a_key_of_their_own(bench: Bench) -> None:
+    long = " ".join(f"word{number}." for number in range(40))
+    bench.texts(["short", long, "other"])
+    steps = "uses: chunk\ninput: text\ntokens: 20\noutput: piece\n---\n" + EMBED.replace("{{ text }}", "{{ piece }}")
+    bench.pipeline(steps, more="errors: {stop_above: 100%}\n")
+    record = _proven(bench)
+    assert record.account is not None
+    result = bench.result()
+    assert record.account.read + record.account.added == record.account.written == len(result) > 5
+    assert result.select("id", "chunk").n_unique() == len(result)
+    assert not any("key" in note for note in record.notes)
+    for row in result.iter_rows(named=True):
+        assert row["text"][row["start"] : row["end"]] == row["piece"]
+
+
+def test_a_failed_chunk_is_told_by_its_position_and_asked_again_alone(bench: Bench) -> None:
+    bench.texts(["one two three four POISON six seven eight nine ten eleven twelve thirteen fourteen", "fine"])
+    steps = (
+        "uses: chunk\ninput: text\ntokens: 8\noutput: piece\nat: words\n---\n"
+        + EMBED.replace("{{ text }}", "{{ piece }}")
+        + "batch_size: 1"
+    )
+    bench.pipeline(steps, more="errors: {stop_above: 100%}\n")
+    bench.server.change(poison=["POISON"])
+    record = _proven(bench)
+    errors = bench.errors(record)
+    assert errors.columns[:2] == ["id", "chunk"]
+    assert "asked" not in errors.columns
+    assert len(errors) == 1
+    bench.server.change(poison=[])
+    assert _proven(bench).usage.requests == 1
+
+
+def test_a_text_over_the_limit_is_asked_in_pieces_and_its_usage_is_their_sum(bench: Bench) -> None:
+    long = " ".join(f"number {number}" for number in range(6000))
+    bench.texts(["short", long, "other"])
+    bench.pipeline(EMBED + "overflow: split\nbatch_size: 1")
+    record = _proven(bench)
+    result = bench.result()
+    assert len(result) == 3
+    assert record.usage.requests > 3
+    tokens = result["embed_usage"].struct.field("prompt_tokens").to_list()
+    assert sum(tokens) == record.usage.prompt_tokens
+    assert sum(number * number for number in result["embedding"][1]) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_failure_of_one_piece_costs_the_other_pieces_nothing_when_it_is_asked_again(bench: Bench) -> None:
+    long = " ".join(f"number {number}" for number in range(6000)) + " POISON"
+    bench.texts(["short", long])
+    bench.pipeline(EMBED + "overflow: split\nbatch_size: 1", more="errors: {stop_above: 100%}\n")
+    bench.server.change(poison=["POISON"])
+    assert bench.errors(_proven(bench))["id"].to_list() == [1]
+    bench.server.change(poison=[])
+    record = _proven(bench)
+    assert record.usage.requests == 1
+    assert _ids(bench, "result") == [0, 1]
+
+
+def test_steps_may_ask_different_providers(bench: Bench) -> None:
+    bench.texts(["a", "b"])
+    steps = EMBED + f"---\n{EMBED}id: second\nprovider: other\noutput: again"
+    providers = f"providers:\n  other:\n    base_url: {bench.server.url}\n    api_key: ${{BENCH_API_KEY}}\n"
+    bench.pipeline(steps, more=providers)
+    assert bench.run().usage.requests == 2
+    bench.file.write_text(bench.file.read_text().replace("  other:\n", "  other:\n    limits: {concurrency: 1}\n"))
+    assert bench.run().usage.requests == 0, "how fast a provider is asked changes no answer"
+
+
+def test_on_error_stop_ends_the_run_at_the_first_failed_row(bench: Bench) -> None:
+    bench.texts([f"text {number}" for number in range(20)] + ["POISON"] + [f"more {number}" for number in range(20)])
+    bench.pipeline(EMBED + "on_error: stop\nbatch_size: 1\nconcurrency: 1")
+    bench.server.change(poison=["POISON"])
+    with pytest.raises(TooManyFailures, match="on_error"):
+        bench.run()
+    assert not (bench.folder / "out" / "result").exists()
+    bench.server.change(poison=[])
+    record = _proven(bench)
+    assert record.account is not None
+    assert record.account.written == 41
+    assert record.carried_rows >= 20
+
+
+KINDS = {
+    "filter": "uses: filter\nid: {id}\nwhere: id % 3 <> {n}",
+    "derive": "uses: derive\nid: {id}\ncolumns: {{{id}_size: length(text)}}",
+    "embed": "uses: embed\nid: {id}\ninput: '{{{{ text }}}}'\nmodel: text-embedding-3-small\n"
+    "dimensions: 4\noutput: {id}_vector\nbatch_size: 2",
+    "moderate": "uses: moderate\nid: {id}\ninput: '{{{{ text }}}}'\nprefix: {id}_",
+    "dedupe": "uses: dedupe\nid: {id}\nby: [text]",
+    "sample": "uses: sample\nid: {id}\nshare: 60%\nseed: {n}",
+    "sample_rows": "uses: sample_rows\nid: {id}\nrows: 5\nseed: {n}",
+    "split": "uses: split\nid: {id}\nsets: {{a: 50%, b: 50%}}\noutput: {id}_set",
+    "split_exact": "uses: split_exact\nid: {id}\nsets: {{a: 50%, b: 50%}}\noutput: {id}_set",
+    "redact": "uses: redact\nid: {id}\ncolumns: [text]",
+}
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> tuple[str, dict[str, str]]:
+    """Up to five steps of any kind, each after any earlier one, and an output for each that nothing follows."""
+    names = ["source"]
+    taken = set()
+    blocks = []
+    for number in range(draw(st.integers(1, 5))):
+        kind = draw(st.sampled_from(sorted(KINDS)))
+        name = f"s{number}"
+        before = draw(st.sampled_from(names[-2:]))
+        taken.add(before)
+        blocks.append(f"from: {before}\n" + KINDS[kind].format(id=name, n=number % 3))
+        names.append(name)
+    ends = [name for name in names if name not in taken]
+    return "\n---\n".join(blocks), {name: name for name in ends}
+
+
+@pytest.mark.slow
+@given(
+    tree=trees(),
+    texts=st.lists(
+        st.sampled_from(["a", "b", "same", "", "POISON", "mail me@example.org", "long text here"]), max_size=14
+    ),
+    rows=st.integers(1, 9),
+    fault=st.sampled_from(["", "500:x2", "429:x2", "cut:x1"]),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_steps_and_faults_each_row_has_one_fate(
+    bench: Bench, tree: tuple[str, dict[str, str]], texts: list[str], rows: int, fault: str
+) -> None:
+    steps, ends = tree
+    bench.texts(texts or ["one"])
+    _branched(bench, steps, ends, partition_rows=rows, more="errors: {stop_above: 100%}\n")
+    bench.server.change(poison=["POISON"], faults=[fault] if fault else [])
+    record = _proven(bench)
+    account = record.account
+    assert account is not None
+    assert account.read == max(1, len(texts))
+    came = account.read + account.added + account.branched
+    assert came == account.written + account.filtered + account.merged + account.failed
+    for name, rows_of in zip(ends, account.outputs, strict=True):
+        ids = _ids(bench, name)
+        assert len(ids) == rows_of
+        assert len(set(ids)) == len(ids)
