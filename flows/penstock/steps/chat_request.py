@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from penstock.steps.chat_fields import ChatFields
 from penstock.steps.chat_settings import SchemaFormat, Tool
-
-if TYPE_CHECKING:
-    from penstock.steps.chat import Chat
 
 CHOICES = ("auto", "none", "required")
 """What `tool_choice` may be besides a tool's name."""
@@ -20,7 +18,7 @@ _AS_THEY_ARE = (
 _LONGEST_NAME = 64
 
 
-def request_fields(step: Chat) -> dict[str, Any]:
+def request_fields(step: ChatFields) -> dict[str, Any]:
     """What is set, under the API's names; what is not set is not sent."""
     fields = {name: value for name in _AS_THEY_ARE if (value := getattr(step, name)) is not None}
     if step.n > 1:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from penstock.steps.chat_fields import ChatFields
 from penstock.steps.chat_request import CHOICES
 from penstock.steps.json_schemas import Problem
 from penstock.steps.json_types import shape_of
-
-if TYPE_CHECKING:
-    from penstock.steps.chat import Chat
 
 _SETTINGS = (
     "max_tokens", "temperature", "top_p", "stop", "seed", "presence_penalty", "frequency_penalty", "logit_bias",
@@ -19,12 +16,12 @@ _SETTINGS = (
 _NEVER = ("model", "messages", "n", "stream", "functions", "function_call")
 
 
-def problems_of(step: Chat) -> list[Problem]:
+def problems_of(step: ChatFields) -> list[Problem]:
     """What does not go together, with the places of the settings at fault."""
     return [*_asked(step), *_form(step), *_tools(step), *_further(step)]
 
 
-def _asked(step: Chat) -> Iterator[Problem]:
+def _asked(step: ChatFields) -> Iterator[Problem]:
     ways = [name for name in ("prompt", "messages", "messages_column") if getattr(step, name) is not None]
     if not ways:
         yield ("uses",), "a chat step needs `prompt`, `messages` or `messages_column`"
@@ -36,7 +33,7 @@ def _asked(step: Chat) -> Iterator[Problem]:
         yield ("prompt",), "it must not be empty"
 
 
-def _form(step: Chat) -> Iterator[Problem]:
+def _form(step: ChatFields) -> Iterator[Problem]:
     if step.response_format == "json_object" and step.messages_column is None:
         texts = [step.prompt or "", step.system or ""]
         texts += [part.text or "" for message in step.messages or () for part in message.parts]
@@ -51,7 +48,7 @@ def _form(step: Chat) -> Iterator[Problem]:
         yield ("top_logprobs",), "it goes with `logprobs: true`"
 
 
-def _tools(step: Chat) -> Iterator[Problem]:
+def _tools(step: ChatFields) -> Iterator[Problem]:
     names = [tool.name for tool in step.tools or ()]
     for number, name in enumerate(names):
         if name in names[:number]:
@@ -63,7 +60,7 @@ def _tools(step: Chat) -> Iterator[Problem]:
         yield ("tool_choice",), f"there is no tool {step.tool_choice!r}; allowed: {', '.join([*CHOICES, *names])}"
 
 
-def _further(step: Chat) -> Iterator[Problem]:
+def _further(step: ChatFields) -> Iterator[Problem]:
     given = step.model_fields_set
     for name in step.extra_body:
         if name in {"functions", "function_call"}:

@@ -109,7 +109,7 @@ class SchemaFormat(Settings):
     type: Literal["json_schema"] = Field(default="json_schema", description="The kind of form; there is no other here.")
     json_schema: dict[str, Any] | FilePath = Field(
         description="JSON Schema of an object, or the path of a file (JSON or YAML) that holds it.",
-        examples=["ticket.schema.json"],
+        examples=[{"type": "object", "properties": {"topic": {"type": "string"}}}],
     )
     name: str | None = Field(
         default=None, pattern=_NAME, description="Its name in the request; the step's `output` if left out."
