@@ -64,7 +64,7 @@ class Image(ApiStep):
         "model: dall-e-3\n"
         "size: 1024x1024\n"
         "folder: ../out/pictures\n"
-        'file_name: "{{ product_id }}"\n'
+        'file_name: "{{ review_id }}"\n'
     )
 
     uses: Literal["image"] = Field(description="The kind of step.")

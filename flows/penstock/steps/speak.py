@@ -22,6 +22,7 @@ LONGEST_INPUT = 4096
 """Characters that the API takes at a time."""
 _BYTES_A_SECOND = {"mp3": 20_000, "opus": 10_000, "aac": 20_000, "flac": 30_000, "wav": 48_000, "pcm": 48_000}
 _USUAL_SECONDS = 60
+_BY_CHARACTER = frozenset({"tts-1", "tts-1-hd"})
 
 
 class Speak(ApiStep):
@@ -32,11 +33,11 @@ class Speak(ApiStep):
     endpoint: ClassVar[str] = "/audio/speech"
     example: ClassVar[str] = (
         "uses: speak\n"
-        'input: "{{ description }}"\n'
+        'input: "{{ title }}. {{ body }}"\n'
         "voice: nova\n"
         "format: mp3\n"
         "folder: ../out/spoken\n"
-        'file_name: "{{ product_id }}"\n'
+        'file_name: "{{ review_id }}"\n'
     )
 
     uses: Literal["speak"] = Field(description="The kind of step.")
@@ -94,7 +95,7 @@ class Speak(ApiStep):
     @field_validator("instructions")
     @classmethod
     def _known_to_the_model(cls, instructions: str | None, info: ValidationInfo) -> str | None:
-        if instructions is not None and info.data.get("model") in {"tts-1", "tts-1-hd"}:
+        if instructions is not None and info.data.get("model") in _BY_CHARACTER:
             raise ValueError(f"{info.data['model']} takes none; leave it out, or take gpt-4o-mini-tts")
         return instructions
 
@@ -107,6 +108,11 @@ class Speak(ApiStep):
     def packing(self) -> Packing:
         """One text, or one part of one, per request."""
         return Packing(max_items=1, answer_bytes=_BYTES_A_SECOND[self.format] * _USUAL_SECONDS)
+
+    @property
+    def answer_tokens(self) -> int | None:
+        """None of the models that are paid by the character."""
+        return 0 if self.model in _BY_CHARACTER else None
 
     @property
     def saved(self) -> Sequence[SavedFile]:

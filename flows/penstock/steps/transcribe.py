@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _LONGEST = 600.0
 _LONGEST_FEW_TOKENS = 300.0
 """The gpt-4o models end an answer at 2,000 tokens, which fast speech reaches in seven minutes."""
+_MOST_ANSWER_TOKENS = 2_000
 _TOKENS_A_SECOND = 10
 """Of sound, as the gpt-4o models count it."""
 _ANSWER_BYTES = 256 * 1024
@@ -43,10 +44,11 @@ class Transcribe(ApiStep):
     endpoint: ClassVar[str] = "/audio/transcriptions"
     example: ClassVar[str] = (
         "uses: transcribe\n"
-        'file: "{{ file }}"\n'
-        "folder: ../sample_data/calls\n"
-        "language: en\n"
-        'subtitles: {folder: ../out/subtitles, file_name: "{{ call_id }}", formats: [srt, vtt]}\n'
+        'file: "{{ review_id }}.mp3"\n'
+        "folder: ../recordings\n"
+        "model: whisper-1\n"
+        'subtitles: {folder: ../out/subtitles, file_name: "{{ review_id }}", formats: [srt, vtt]}\n'
+        "output: heard\n"
     )
 
     uses: Literal["transcribe"] = Field(description="The kind of step.")
@@ -158,6 +160,11 @@ class Transcribe(ApiStep):
     def packing(self) -> Packing:
         """One recording, or one part of one, per request."""
         return Packing(max_items=1, answer_bytes=_ANSWER_BYTES)
+
+    @property
+    def answer_tokens(self) -> int | None:
+        """2,000 of the gpt-4o models; the others are paid by the minute."""
+        return _MOST_ANSWER_TOKENS if _is_terse(self.model) else 0
 
     @property
     def content_type(self) -> str:
