@@ -104,7 +104,7 @@ def test_what_was_loaded_says_where_it_came_from(folder: Path, load_yaml: Load) 
         ("key: review_id", "format: xml", (6, 11), ("`format` must be one of 'csv', 'jsonl', 'json', 'parquet', 'files'", "")),
         ("key: review_id", "delimiter: ab", (6, 14), ("`delimiter` must have 1 characters or fewer", "")),
         ("uses: derive", "uses: derve", (13, 12), ("there is no step `derve`", "did you mean `derive`?")),
-        ("uses: derive, ", "", (13, 6), ("a step needs `uses`, its kind", "there are: derive, embed")),
+        ("uses: derive, ", "", (13, 6), ("a step needs `uses`, its kind", "there are: chat, chunk, dedupe")),
         (SELECT, "  - select", (15, 5), ("a step is a mapping", "- uses: select")),
         (SELECT, "  - select: {}", (15, 5), ("a step needs `uses`", "write `- uses: select`")),
         ("uses: parquet", "uses: parket", (18, 11), ("there is no output `parket`", "did you mean `parquet`?")),
