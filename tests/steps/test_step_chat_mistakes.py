@@ -203,3 +203,15 @@ def test_two_chat_steps_need_two_outputs(tmp_path: Path) -> None:
     load_text(HEAD + step % ("a", "a") + step % ("b", "b"), file="x.yaml", folder=tmp_path, environ={})
     with pytest.raises(SpecError, match="'a' exists already"):
         load_text(HEAD + step % ("a", "a") + step % ("b", "a"), file="x.yaml", folder=tmp_path, environ={})
+
+
+@pytest.mark.parametrize("schema", [json.dumps(SCHEMA), "missing.json", "5", '{"type": "object", "properties": 5}'])
+def test_a_mistake_does_not_hide_the_columns_from_later_steps(tmp_path: Path, schema: str) -> None:
+    (tmp_path / "tickets.csv").write_text("id,body\n1,a\n")
+    chat = (
+        f'  - {{uses: chat, model: m, prompt: "{{{{ body }}}}", temperature: 3, unpack: true, '
+        f"response_format: {{json_schema: {schema}}}}}\n"
+    )
+    with pytest.raises(SpecError) as caught:
+        load_text(f"{HEAD}{chat}  - {{uses: filter, where: topic = 'a'}}\n", file="x", folder=tmp_path, environ={})
+    assert not [problem for problem in caught.value.problems if "no column" in problem.message]

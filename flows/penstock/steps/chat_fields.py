@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -145,4 +145,8 @@ class ChatFields(ApiStep):
     @property
     def format(self) -> SchemaFormat | None:
         """The JSON Schema's settings, where there is one."""
-        return self.response_format if isinstance(self.response_format, SchemaFormat) else None
+        form: Any = self.response_format
+        if isinstance(form, dict):
+            # Of a step with mistakes elsewhere the settings are as written, and its columns are wanted nevertheless.
+            return SchemaFormat.model_construct(**form)
+        return form if isinstance(form, SchemaFormat) else None
