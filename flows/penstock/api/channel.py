@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from penstock.api.bodies import first_bytes, looks_like_html
-from penstock.api.client import failure, headers_for
+from penstock.api.client import base_address, failure, headers_for
 from penstock.api.errors import ApiError, Facts, TimedOut, UnusableBody, from_response
 from penstock.api.objects import ApiObject, parsed
 from penstock.api.provider import Provider
@@ -146,7 +146,7 @@ class Channel:
         on_retry: Callable[[Retry], None] | None = None,
     ) -> None:
         self.provider = provider
-        self._base = provider.base_url.rstrip("/")
+        self._base = base_address(provider.base_url)
         self._headers = headers_for(provider)
         self._transport = transport
         self._on_retry = on_retry

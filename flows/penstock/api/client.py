@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from urllib.parse import urlsplit
 
 from penstock.api.bodies import first_bytes, looks_like_html
 from penstock.api.errors import ApiError, ConnectionFailed, Facts, TimedOut, UnusableBody, from_response
@@ -37,7 +38,7 @@ class ApiClient:
     def __init__(self, provider: Provider, wire: Wire | None = None) -> None:
         self.provider = provider
         self._wire = default_wire() if wire is None else wire
-        self._base = provider.base_url.rstrip("/")
+        self._base = base_address(provider.base_url)
         self._headers = headers_for(provider)
         self._json_headers = {**self._headers, "content-type": _JSON}
 
@@ -85,6 +86,12 @@ class ApiClient:
 
 def _is_binary(response: WireResponse) -> bool:
     return response.headers.get("content-type", "").startswith(("audio/", "image/"))
+
+
+def base_address(base_url: str) -> str:
+    """Where paths such as ``/embeddings`` are appended: `base_url`, with ``/v1`` when it names only a server."""
+    base = base_url.rstrip("/")
+    return base if urlsplit(base).path else f"{base}/v1"
 
 
 def headers_for(provider: Provider) -> dict[str, str]:

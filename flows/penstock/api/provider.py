@@ -58,7 +58,7 @@ class Provider:
 
     Attributes:
         name: as in the pipeline file, for messages.
-        base_url: with the version, for example ``https://api.openai.com/v1``; without a slash at its end.
+        base_url: for example ``https://api.openai.com/v1``; where it names only a server, ``/v1`` is meant.
         api_key: None for servers that need none.
     """
 
