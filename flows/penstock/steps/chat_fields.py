@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from penstock.expressions import Column, Template
 from penstock.steps.base import ApiStep
@@ -14,6 +14,9 @@ from penstock.values import FilePath
 
 class ChatFields(ApiStep):
     """What is asked, in which form the answer shall be, and how the model writes it."""
+
+    # Built when the first chat step is read: a pipeline without one does not pay for it.
+    model_config = ConfigDict(defer_build=True)
 
     uses: Literal["chat"] = Field(description="The kind of step.")
     prompt: Template | None = Field(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from penstock.errors import AskAgain, InvalidAnswer
-from penstock.steps.chat_answers import Choice, beginning
 from penstock.steps.chat_messages import payload, read_payload
 from penstock.steps.json_answers import read_json
 from penstock.steps.json_types import Shape, arrow_type, cell, shape_of
@@ -18,7 +17,10 @@ from penstock.steps.json_types import Shape, arrow_type, cell, shape_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from penstock.steps.chat_answers import Choice
+
 _LONGEST_ECHO = 20_000
+_SHOWN = 80
 _TEXT = Shape("text")
 
 
@@ -134,7 +136,7 @@ class Results:
         told = "; ".join(complaints)
         if repairs >= self.repair:
             mended = f" after {repairs} {'repair' if repairs == 1 else 'repairs'}" if repairs else ""
-            return InvalidAnswer(f"the answer is not as asked for{mended}: {told}; it begins {beginning(text)}")
+            return InvalidAnswer(f"the answer is not as asked for{mended}: {told}; it begins {text[:_SHOWN]!r}")
         wanted = "a JSON object" if self.schema is None else "a JSON object that matches the schema"
         listed = "\n".join(f"- {complaint}" for complaint in complaints)
         correction = (

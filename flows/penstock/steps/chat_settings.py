@@ -17,7 +17,8 @@ _NAME = r"^[a-zA-Z0-9_-]{1,64}$"
 class Settings(BaseModel):
     """What they all have: unknown keys are mistakes, and nothing changes them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Built when the first chat step is read: a pipeline without one does not pay for it.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Part(Settings):
