@@ -34,6 +34,8 @@ class Chunk(TableStep):
     )
     drops_rows: ClassVar[bool] = True
     adds_rows: ClassVar[bool] = True
+    # In one query with its neighbours it would be computed once more for the count of its rows.
+    alone: ClassVar[bool] = True
     example: ClassVar[str] = (
         "uses: chunk\ninput: body\ntokens: 512\noverlap: 64\nmodel: text-embedding-3-small\noutput: passage\n"
     )

@@ -40,8 +40,9 @@ class Python(TableStep):
     row, because it says which row each one was made of.
 
     It is called once per partition, never with a table without rows, and in several threads at a time. An exception of
-    it ends the run with its traceback: it is a bug to mend, not a row at fault. `plan` does not call it, and `check`
-    only looks for its name. It runs with all the rights of the user who runs the pipeline; nothing holds it in.
+    it ends the run with its traceback: it is a bug to mend, not a row at fault. `plan` calls it too, on the rows by which
+    it estimates what comes after, while `check` only looks for its name. It runs with all the rights of the user who
+    runs the pipeline; nothing holds it in.
     """
 
     kind: ClassVar[str] = "python"
@@ -49,6 +50,7 @@ class Python(TableStep):
         "Calls a Python function of yours with a table (a polars DataFrame) and checks the columns, types and rows "
         "that it gives back."
     )
+    alone: ClassVar[bool] = True
     example: ClassVar[str] = (
         "uses: python\nfunction: cleaning:without_signature\ncolumns: {body: string, words: integer}\n"
     )

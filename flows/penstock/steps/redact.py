@@ -36,6 +36,8 @@ class Redact(TableStep):
         "Replaces mail addresses, telephone, card and account numbers, keys and tokens, and what your own patterns "
         "find, in text columns."
     )
+    # In one query with a step that drops rows it would be computed once more for the count of them.
+    alone: ClassVar[bool] = True
     example: ClassVar[str] = (
         "uses: redact\n"
         "columns: [body]\n"
