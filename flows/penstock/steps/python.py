@@ -40,9 +40,9 @@ class Python(TableStep):
     row, because it says which row each one was made of.
 
     It is called once per partition, never with a table without rows, and in several threads at a time. An exception of
-    it ends the run with its traceback: it is a bug to mend, not a row at fault. `plan` calls it too, on the rows by which
-    it estimates what comes after, while `check` only looks for its name. It runs with all the rights of the user who
-    runs the pipeline; nothing holds it in.
+    it ends the run with its traceback: it is a bug to mend, not a row at fault. `plan` calls it too, on the rows by
+    which it estimates what comes after, while `check` only looks for its name. It runs with all the rights of the user
+    who runs the pipeline; nothing holds it in.
     """
 
     kind: ClassVar[str] = "python"
