@@ -103,3 +103,72 @@ def test_a_function_is_found_beside_the_pipeline_whatever_the_working_directory(
     assert bench.result()["word"].to_list() == [f"n{n}" for n in range(60)]
     assert not list((bench.folder / "elsewhere").iterdir())
     assert not (bench.folder / "__pycache__").exists()
+
+
+def test_steps_that_make_rows_are_in_the_account_and_number_what_they_made(bench: Bench) -> None:
+    """Rows read and rows made are rows written and rows filtered, and each row has a key of its own."""
+    bench.rows([{"id": n, "text": "" if n % 5 == 0 else "One two three four. " * n} for n in range(30)])
+    (bench.folder / "tags.csv").write_text("tag,of\n" + "".join(f"t{n},{n % 20}\n" for n in range(40)))
+    (bench.folder / "mine.py").write_text(
+        "import polars as pl\n"
+        "def twice(table):\n"
+        "    return pl.concat([table, table.filter(pl.col('chunk') == 0)]).sort('tag')\n"
+        "def listed(table):\n"
+        "    return table.with_columns(letters=pl.col('tag').str.split('').list.slice(0, 2))\n"
+    )
+    bench.pipeline(
+        "uses: chunk\ninput: text\ntokens: 16\noverlap: 4\n---\n"
+        "uses: join\nwith: {path: tags.csv}\non: {id: of}\nhow: inner\nmany: true\n---\n"
+        "uses: python\nfunction: mine:twice\nrows: any\n---\n"
+        "uses: python\nfunction: mine:listed\ncolumns: {letters: list of string}\n---\n"
+        "uses: explode\ncolumn: letters\noutput: letter\nposition: place",
+        source="partition_rows: 7",
+    )
+    record = bench.run()
+    account = record.account
+    assert account is not None
+    result = bench.result()
+    assert account.read == 30
+    assert account.added > 0 < account.filtered
+    assert account.read + account.added - account.filtered == account.written == len(result)
+    names = ["id", "chunk", "match", "position", "place"]
+    assert result.select(names).is_unique().all()
+    assert set(result["id"]) == {n for n in range(20) if n % 5}
+    for row in result.iter_rows(named=True):
+        assert row["text"][row["start"] : row["end"]] == row["chunk_text"]
+    assert result["id"].is_sorted()
+
+
+def test_the_key_decides_where_a_sample_or_split_names_no_column(bench: Bench) -> None:
+    bench.rows(ROWS)
+    bench.pipeline("uses: sample\nshare: 60%\n---\nuses: split\nsets: {a: 50%, b: 50%}", source="partition_rows: 9")
+    bench.run()
+    first = bench.result()
+    assert 20 < len(first) < 52
+    assert first["set"].n_unique() == 2
+    assert [name for name in first.columns if name.startswith("__")] == []
+    bench.rows(list(reversed(ROWS)))
+    bench.pipeline("uses: sample\nshare: 60%\n---\nuses: split\nsets: {a: 50%, b: 50%}", source="partition_rows: 25")
+    bench.run()
+    assert bench.result().sort("id").equals(first), "neither order nor partitions matter"
+
+
+def test_a_changed_file_beside_the_pipeline_makes_parts_stale_and_nothing_else_does(bench: Bench) -> None:
+    bench.rows(ROWS)
+    (bench.folder / "customers.csv").write_text("number,country\n1,A\n")
+    (bench.folder / "mine.py").write_text("def f(table):\n    return table.with_columns(text=table['text'] + '!')\n")
+    steps = (
+        "uses: join\nwith: {path: customers.csv}\non: {customer: number}\nmemory: 1MB\n---\n"
+        "uses: python\nfunction: mine:f\ncolumns: {text: string}"
+    )
+    bench.pipeline(steps)
+    bench.run()
+    bench.pipeline(steps.replace("1MB", "2MB"))
+    with bench.open() as session:
+        assert not session.plan.tasks
+    (bench.folder / "customers.csv").write_text("number,country\n1,B\n")
+    bench.run()
+    assert bench.result()["country"].drop_nulls().unique().to_list() == ["B"]
+    (bench.folder / "mine.py").write_text("def f(table):\n    return table.with_columns(text=table['text'] + '?')\n")
+    bench.run()
+    assert bench.result()["text"].str.ends_with("?").all()
