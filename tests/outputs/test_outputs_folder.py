@@ -13,9 +13,9 @@ import pyarrow as pa
 import pytest
 
 from penstock.errors import InputError, StorageFailed
-from penstock.outputs import Parquet
 from penstock.outputs import folder as folder_module
 from penstock.outputs.folder import check_folder, damage, replace_folder
+from penstock.outputs.parquet import Parquet
 from penstock.tables.parts import write_part
 
 

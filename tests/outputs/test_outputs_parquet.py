@@ -18,9 +18,10 @@ from outputs_tables import numbers, part, parts_of, tables
 from pyarrow import parquet
 
 from penstock.errors import InputError, StorageFailed
-from penstock.outputs import Origin, Output, Parquet
+from penstock.outputs import Origin, Output
 from penstock.outputs import folder as folder_module
 from penstock.outputs import rewriting as rewriting_module
+from penstock.outputs.parquet import Parquet
 
 counter = itertools.count()
 

@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from outputs_tables import numbers, part, parts_of, tables
 
 from penstock.errors import InputError, StorageFailed
-from penstock.outputs import KINDS, Delta, LanceDb, Origin, Output
+from penstock.outputs import KINDS, Origin, Output
 from penstock.outputs import stores as stores_module
+from penstock.outputs.delta import Delta
 from penstock.outputs.delta_types import delta_schema
+from penstock.outputs.lancedb import LanceDb
 
 counter = itertools.count()
 FIRST, SECOND = Origin("reviews", "run-1"), Origin("reviews", "run-2")

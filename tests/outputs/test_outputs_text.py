@@ -25,7 +25,9 @@ from hypothesis import strategies as st
 from outputs_tables import numbers, part, parts_of, tables
 
 from penstock.errors import InputError, StorageFailed
-from penstock.outputs import KINDS, Csv, JsonLines
+from penstock.outputs import KINDS
+from penstock.outputs.csv import Csv
+from penstock.outputs.jsonl import JsonLines
 from penstock.outputs.text_files import TextFile
 
 counter = itertools.count()

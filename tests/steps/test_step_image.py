@@ -18,7 +18,7 @@ from penstock.engine.prices import price, usd_of
 from penstock.errors import UnusableAnswer
 from penstock.items import Answer, Cause, Usage
 from penstock.sandbox.launch import SandboxProcess, start
-from penstock.steps import Image
+from penstock.steps.image import Image
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 

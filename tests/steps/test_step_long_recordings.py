@@ -20,7 +20,8 @@ _MEASURE = """
 import io, json, resource, sys
 import msgspec
 import polars as pl
-from penstock.steps import Transcribe, audio
+from penstock.steps import audio
+from penstock.steps.transcribe import Transcribe
 from penstock.steps.recordings import Payload
 
 step = Transcribe(uses="transcribe", file="{{ file }}", folder=sys.argv[1], timestamps="word")

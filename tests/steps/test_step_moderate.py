@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from penstock.engine.prices import usd_of
 from penstock.errors import SourceChanged, UnusableAnswer
 from penstock.items import Cause, Usage
-from penstock.steps import Moderate
 from penstock.steps.categories import CATEGORIES
+from penstock.steps.moderate import Moderate
 
 Make = Callable[[str], Any]
 PNG = base64.b64decode(

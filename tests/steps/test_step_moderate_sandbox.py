@@ -13,7 +13,7 @@ import pytest
 
 from penstock.items import Answer
 from penstock.sandbox.launch import start
-from penstock.steps import Moderate
+from penstock.steps.moderate import Moderate
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="

@@ -18,7 +18,7 @@ from step_calls import answered, asked, combined
 from penstock.errors import InvalidAnswer, UnusableAnswer
 from penstock.items import Answer, Cause, Usage
 from penstock.sandbox.launch import SandboxProcess, start
-from penstock.steps import Speak
+from penstock.steps.speak import Speak
 from penstock.steps.speaking import check_sound, joined, parts_of
 
 LONG = "One sentence is here. " * 30

@@ -24,8 +24,9 @@ from step_calls import DATA, answered, asked, calls, combined, right_words
 from penstock.errors import SourceChanged, UnusableAnswer
 from penstock.items import Answer, Cause, Fault, Usage
 from penstock.sandbox.launch import SandboxProcess, start
-from penstock.steps import Transcribe, audio
+from penstock.steps import audio
 from penstock.steps.recordings import Payload, look
+from penstock.steps.transcribe import Transcribe
 
 Make = Callable[[str], Any]
 CALL = {"call_id": "c01", "file": "calls/c01.wav", "product": "pipe"}

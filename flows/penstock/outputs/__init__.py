@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from penstock.kinds import Kinds
 from penstock.outputs.base import Origin, Output, Published
-from penstock.outputs.csv import Csv
-from penstock.outputs.delta import Delta
-from penstock.outputs.jsonl import JsonLines
-from penstock.outputs.lancedb import LanceDb
-from penstock.outputs.parquet import Parquet
 
-KINDS: dict[str, type[Output]] = {kind.kind: kind for kind in (Parquet, JsonLines, Csv, Delta, LanceDb)}
+KINDS: Kinds[Output] = Kinds(
+    "penstock.outputs",
+    {
+        "parquet": "parquet:Parquet",
+        "jsonl": "jsonl:JsonLines",
+        "csv": "csv:Csv",
+        "delta": "delta:Delta",
+        "lancedb": "lancedb:LanceDb",
+    },
+)
 
-__all__ = ["KINDS", "Csv", "Delta", "JsonLines", "LanceDb", "Origin", "Output", "Parquet", "Published"]
+__all__ = ["KINDS", "Origin", "Output", "Published"]

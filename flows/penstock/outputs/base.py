@@ -72,7 +72,7 @@ class Origin:
 class Output(BaseModel, ABC):
     """What all outputs have. Class attributes as in `penstock.steps.Step`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True, defer_build=True)
 
     kind: ClassVar[str]
     summary: ClassVar[str]

@@ -51,7 +51,7 @@ class Step(BaseModel, ABC):
         example: a YAML text of the step, shown in the reference page and loaded by its tests.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True, defer_build=True)
 
     kind: ClassVar[str]
     summary: ClassVar[str]
