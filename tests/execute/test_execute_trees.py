@@ -117,6 +117,17 @@ def test_duplicates_are_merged_over_all_partitions_and_only_one_of_them_is_asked
     assert _proven(bench).usage.requests == 0
 
 
+def test_a_row_that_a_deciding_step_cannot_look_at_is_an_error_row(bench: Bench) -> None:
+    bench.rows([{"id": number, "text": f"text {number}", "by": number % 4} for number in range(1, 9)])
+    steps = "uses: dedupe\nid: near\ntext: '{{ 12 // by }} {{ text }}'\nnear: 99%"
+    bench.pipeline(steps, source="partition_rows: 3", more="errors: {stop_above: 100%}\n")
+    record = _proven(bench)
+    assert record.account is not None
+    assert record.account.failures == {"expression": 2}
+    assert bench.errors(record).select("id", "step").rows() == [(4, "near"), (8, "near")]
+    assert _ids(bench, "result") == [1, 2, 3, 5, 6, 7]
+
+
 def test_a_decision_that_was_taken_on_other_rows_is_taken_again(bench: Bench) -> None:
     """A retry mends a row before the barrier: what was decided without it does not stand."""
     bench.texts(["a", "POISON", "b", "c", "d"])

@@ -13,7 +13,7 @@ from penstock.plan.model import Partition, Plan, Segment
 from penstock.spec.model import Spec
 from penstock.steps import BarrierStep
 from penstock.steps.base import FATE, FILTERED, INTO, KEY, MERGED, PARTITION, ROW, SIMILARITY
-from penstock.steps.decisions import decided, looked_at
+from penstock.steps.decisions import Looked, decided, looked_at
 from penstock.tables.parts import read_counts, write_part
 from penstock.tables.state import State
 
@@ -42,7 +42,7 @@ def decide(plan: Plan, spec: Spec, segment: Segment, state: State) -> dict[str, 
     assert isinstance(step, BarrierStep)  # noqa: S101  # what the planner makes such segments of
     reads = segment.reads or ""
     named = keys_of(spec, plan, plan.segment(reads))
-    looked: list[pl.DataFrame] = []
+    looked: list[Looked] = []
     of: list[str] = []
     for partition in plan.partitions:
         path, made = made_part(reads, partition, state)
@@ -51,13 +51,14 @@ def decide(plan: Plan, spec: Spec, segment: Segment, state: State) -> dict[str, 
         keys = [key for key in named if key in frame.collect_schema().names()]
         frame = frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW))
         looked.append(looked_at(frame, step, keys, partition.index))
-    decision = decided(step, pl.concat(looked))
+    decision = decided(step, looked)
     fates = decision[FATE]
     counts = {
         "read": len(decision),
         "written": int(fates.null_count()),
         "filtered": int((fates == FILTERED).sum()),
         "merged": int((fates == MERGED).sum()),
+        # Rows that could not be looked at fail where the decision is carried out.
         "failed": 0,
         "failures": {},
         "run": plan.run_id,

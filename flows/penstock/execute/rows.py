@@ -53,9 +53,10 @@ def source_rows(plan: Plan, partition: Partition, source: Source) -> Rows:
     schema = plan.source_schema
     for piece in partition.slices:
         data = source.read(piece, schema)
+        span = piece.rows if piece.counted else data.records
         places = [begin + number - piece.first_row for number in data.numbers]
         frame = data.frame.with_columns(pl.Series(ROW, places, dtype=pl.Int64))
-        frames.append(frame.filter(pl.col(ROW) < begin + piece.rows))
+        frames.append(frame.filter(pl.col(ROW) < begin + span))
         errors += [
             RowError(
                 number=begin + bad.number - piece.first_row,
@@ -67,9 +68,9 @@ def source_rows(plan: Plan, partition: Partition, source: Source) -> Rows:
                 text=bad.text,
             )
             for bad in data.bad
-            if bad.number < piece.first_row + piece.rows
+            if bad.number < piece.first_row + span
         ]
-        begin += piece.rows
+        begin += span
     for number in sorted({piece.file for piece in partition.slices}):
         check_unchanged(plan.files[number])
     empty = pl.DataFrame(schema={**schema, ROW: pl.Int64()})

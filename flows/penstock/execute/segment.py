@@ -116,7 +116,9 @@ class SegmentRun:
 
     def _read_source(self, partition: Partition) -> Rows:
         try:
-            return source_rows(self.plan, partition, open_source(self.spec.source))
+            copies = State(Path(self.plan.state), self.plan.pipeline).sources
+            source = open_source(self.spec.source, copies=copies, planned=self.plan.files)
+            return source_rows(self.plan, partition, source)
         except InputError as error:
             # It could be read when the run was planned.
             raise SourceChanged(f"{error}. What was answered is kept: put the source right, then resume") from error

@@ -55,6 +55,7 @@ def run_table_steps(
         if isinstance(step, BarrierStep):
             done = carried_out(rows.frame, decision(), step)
             rows.frame = done.frame
+            rows.errors += _errors(step, keys, done.failed)
             tally.filtered[step.name], tally.merged[step.name] = done.filtered, done.merged
         elif isinstance(step, TableStep):
             if step.alone:
@@ -106,7 +107,15 @@ def _isolated(rows: Rows, step: TableStep, keys: Sequence[str], tally: Tally) ->
 
     before = len(rows.frame)
     kept, failed = isolating(rows.frame, step)
-    rows.errors += [
+    rows.errors += _errors(step, keys, failed)
+    _entered(tally, step, before - len(failed), len(kept), kept[ROW].n_unique())
+    if step.adds_rows:
+        kept = kept.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW))
+    rows.frame = kept
+
+
+def _errors(step: Step, keys: Sequence[str], failed: Sequence[tuple[dict[str, Any], str]]) -> list[RowError]:
+    return [
         RowError(
             number=row[ROW],
             step=step.name,
@@ -117,10 +126,6 @@ def _isolated(rows: Rows, step: TableStep, keys: Sequence[str], tally: Tally) ->
         )
         for row, message in failed
     ]
-    _entered(tally, step, before - len(failed), len(kept), kept[ROW].n_unique())
-    if step.adds_rows:
-        kept = kept.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW))
-    rows.frame = kept
 
 
 def _entered(tally: Tally, step: TableStep, before: int, after: int, of: int) -> int:

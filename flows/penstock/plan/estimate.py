@@ -93,7 +93,7 @@ def _decided(step: BarrierStep, rows: _Sampled) -> _Sampled:
     import polars as pl
 
     frame = rows.frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW))
-    decision = decided(step, looked_at(frame.drop(PARTITION).lazy(), step, [], 0))
+    decision = decided(step, [looked_at(frame.drop(PARTITION).lazy(), step, [], 0)])
     knows = rows.whole and not rows.answers
     if not knows:
         decision = decision.with_columns(pl.lit(None, dtype=pl.String).alias(FATE))

@@ -13,7 +13,7 @@ from penstock.plan.partitions import group_slices, limit_slices, partition_rows
 from penstock.plan.reuse import plan_tasks
 from penstock.plan.segments import cut_segments, segment_of
 from penstock.plan.types import check_types, output_schema
-from penstock.sources import Slice, file_state, open_source
+from penstock.sources import Slice, open_source
 from penstock.spec import Loaded, Spec, dump
 from penstock.steps import ApiStep
 from penstock.steps.base import PARTITION
@@ -21,6 +21,10 @@ from penstock.tables.state import State
 
 HIDDEN = frozenset({"__row", "__holds", PARTITION})
 """Columns that rows have while a plan is made or walked, and that no part has."""
+_ESTIMATED = (
+    "the source is large, so its rows are estimated from samples, and if its file changes all of it counts as new; "
+    "`cut: counted` in `source` reads it once while planning instead"
+)
 
 
 def make_plan(
@@ -45,12 +49,13 @@ def make_plan(
         InputError: the source cannot be read, an output folder is somebody else's, or a budget cannot be kept.
     """
     spec = loaded.spec
-    source = open_source(spec.source)
+    source = open_source(spec.source, copies=state.sources)
     schema = source.schema()
     _check_names(schema)
     frames = check_types(loaded, schema)
     rows = partition_rows(spec.steps, spec.source.partition_rows)
-    slices = limit_slices(source.slices(min(rows, limit) if limit else rows), limit)
+    cut = source.slices(min(rows, limit) if limit else rows, may_estimate=limit is None)
+    slices = limit_slices(cut, limit)
     segments = cut_segments(spec.steps, [output.reads for output in spec.outputs])
     partitions = _partitions(spec, segments, group_slices(slices, rows), encode_schema(schema))
     tasks, reuse = plan_tasks(state, segments, partitions, retry_causes)
@@ -67,7 +72,7 @@ def make_plan(
         sha256=loaded.sha256,
         state=str(state.root),
         spec=dump(spec),
-        files=tuple(file_state(path) for path in source.files),
+        files=source.states(),
         schema=encode_schema(schema),
         segments=segments,
         partitions=tuple(partitions),
@@ -79,7 +84,7 @@ def make_plan(
         rows=sum(piece.rows for piece in slices),
         limit=limit,
         rehearsal=suffix,
-        notes=loaded.notes,
+        notes=(*loaded.notes, *(() if all(piece.counted for piece in slices) else (_ESTIMATED,))),
         retry_causes=tuple(retry_causes) if retry_causes is not None else None,
     )
 

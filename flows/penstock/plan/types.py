@@ -142,7 +142,7 @@ def _after(frame: pl.DataFrame, step: Step) -> pl.DataFrame:
         return with_results(step, frame)
     rows = frame.with_columns(pl.lit(0, dtype=pl.Int64).alias(ROW), pl.lit("").alias(KEY))
     if isinstance(step, BarrierStep):
-        decision = decided(step, looked_at(rows.drop(KEY).lazy(), step, [], 0))
+        decision = decided(step, [looked_at(rows.drop(KEY).lazy(), step, [], 0)])
         return carried_out(rows, decision, step).frame.drop(ROW, KEY)
     if not isinstance(step, TableStep):
         return frame

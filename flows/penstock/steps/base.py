@@ -35,7 +35,9 @@ KEY = "__key"
 """The hidden column that holds a row's key as one text where rows of all partitions are looked at together."""
 SOURCE = "source"
 """What `from:` calls the rows of the source."""
-FILTERED, MERGED = "filtered", "merged"
+WHY = "__why"
+"""In a decision on a row that could not be looked at: the reason."""
+FILTERED, MERGED, FAILED = "filtered", "merged", "failed"
 
 Columns = dict[str, str | None]
 """Column names and, where they are known without reading data, polars type names; None is unknown."""

@@ -4,58 +4,113 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from penstock.errors import AccountError
-from penstock.steps.base import FATE, FILTERED, INTO, KEY, MERGED, PARTITION, ROW, SIMILARITY, BarrierStep
+from penstock.errors import AccountError, ExpressionError
+from penstock.steps.base import (
+    FAILED,
+    FATE,
+    FILTERED,
+    INTO,
+    KEY,
+    MERGED,
+    PARTITION,
+    ROW,
+    SIMILARITY,
+    WHY,
+    BarrierStep,
+)
 
 if TYPE_CHECKING:
     import polars as pl
 
-_OWN = (PARTITION, KEY, FATE, INTO, SIMILARITY)
+_OWN = (PARTITION, ROW, KEY, FATE, INTO, SIMILARITY, WHY)
+_MOST_ISOLATED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a step sees of some rows, and those of which it can see nothing, each with the reason."""
+
+    frame: pl.DataFrame
+    failed: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
 class CarriedOut:
-    """The rows that go on, with the decision's columns, and how many do not."""
+    """The rows that go on, with the decision's columns, how many do not, and those that failed with the reason."""
 
     frame: pl.DataFrame
     filtered: int
     merged: int
+    failed: list[tuple[dict[str, Any], str]]
 
 
-def looked_at(frame: pl.LazyFrame, step: BarrierStep, keys: Sequence[str], partition: int) -> pl.DataFrame:
-    """What the step sees of a partition's rows, which carry `ROW`: with `PARTITION` and `KEY`."""
-    import polars as pl
-
-    looked, named = pl.collect_all([step.look(frame), frame.select(ROW, key_text(keys, partition).alias(KEY))])
-    return looked.join(named, on=ROW, how="left", maintain_order="left").with_columns(
-        pl.lit(partition, dtype=pl.Int64).alias(PARTITION)
-    )
-
-
-def decided(step: BarrierStep, looked: pl.DataFrame) -> pl.DataFrame:
-    """The step's decision on all rows, with their `KEY`, in the order of partitions and rows.
+def looked_at(frame: pl.LazyFrame, step: BarrierStep, keys: Sequence[str], partition: int) -> Looked:
+    """What the step sees of a partition's rows, which carry `ROW`: with `PARTITION` and `KEY`.
 
     Raises:
-        AccountError: a row has no decision, or more than one.
+        ExpressionError: it can see nothing of so many rows that the fault is its own.
     """
     import polars as pl
 
-    decision = step.decide(looked)
+    named = frame.select(pl.lit(partition, dtype=pl.Int64).alias(PARTITION), ROW, key_text(keys, partition).alias(KEY))
+    reasons: dict[int, str] = {}
+    try:
+        looked, places = pl.collect_all([step.look(frame), named])
+    except pl.exceptions.PolarsError:
+        whole, places = pl.collect_all([frame, named])
+        looked = pl.concat(_isolated(whole, step, reasons), how="vertical_relaxed")
+    seen = looked.join(places, on=ROW, how="left", maintain_order="left")
+    failed = places.filter(pl.col(ROW).is_in(list(reasons))).with_columns(
+        pl.Series(WHY, list(reasons.values()), dtype=pl.String)
+    )
+    return Looked(seen, failed)
+
+
+def _isolated(frame: pl.DataFrame, step: BarrierStep, reasons: dict[int, str]) -> list[pl.DataFrame]:
+    """What the step sees of the rows that it can look at; the others are entered in `reasons`, in their order."""
+    import polars as pl
+
+    try:
+        return [step.look(frame.lazy()).collect()]
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).split("\n", 1)[0]
+    if len(frame) <= 1:
+        if frame.is_empty() or len(reasons) >= _MOST_ISOLATED:
+            raise ExpressionError(f"the step {step.name!r} fails: {reason}") from None
+        reasons[frame[ROW].item()] = reason
+        return [step.look(frame.clear().lazy()).collect()]
+    half = len(frame) // 2
+    return [*_isolated(frame[:half], step, reasons), *_isolated(frame[half:], step, reasons)]
+
+
+def decided(step: BarrierStep, looked: Sequence[Looked]) -> pl.DataFrame:
+    """The step's decision on all rows, with their `KEY`, in the order of partitions.
+
+    Raises:
+        AccountError: a row has no decision, or more than one.
+        InputError: what the step was asked for cannot be had of these rows.
+    """
+    import polars as pl
+
+    seen = pl.concat([one.frame for one in looked])
+    failed = pl.concat([one.failed for one in looked])
+    decision = step.decide(seen)
     missing = [pl.lit(None, dtype=kind).alias(name) for name, kind in ((INTO, pl.String()), (SIMILARITY, pl.Float64()))
                if name not in decision.columns]  # fmt: skip
-    places = looked.select(PARTITION, ROW, KEY)
-    own = [name for name in (KEY,) if name in decision.columns]
-    whole = places.join(
-        decision.drop(own).with_columns(*missing, pl.lit(True).alias("__told")),
+    whole = seen.select(PARTITION, ROW, KEY).join(
+        decision.drop(KEY, strict=False).with_columns(*missing, pl.lit(True).alias("__told")),
         on=[PARTITION, ROW],
         how="left",
         maintain_order="left",
     )
-    if len(whole) != len(places) or len(decision) != len(places) or whole["__told"].null_count():
-        raise AccountError(f"the step {step.name!r} decided on {len(decision)} rows and saw {len(places)}")
-    return whole.drop("__told")
+    if len(whole) != len(seen) or len(decision) != len(seen) or whole["__told"].null_count():
+        raise AccountError(f"the step {step.name!r} decided on {len(decision)} rows and saw {len(seen)}")
+    told = [whole.drop("__told").with_columns(pl.col(FATE).cast(pl.String))]
+    told += [failed.with_columns(pl.lit(FAILED).alias(FATE))] if len(failed) else []
+    result = pl.concat(told, how="diagonal_relaxed")
+    return result if WHY in result.columns else result.with_columns(pl.lit(None, dtype=pl.String).alias(WHY))
 
 
 def carried_out(frame: pl.DataFrame, decision: pl.DataFrame, step: BarrierStep) -> CarriedOut:
@@ -66,15 +121,20 @@ def carried_out(frame: pl.DataFrame, decision: pl.DataFrame, step: BarrierStep) 
     """
     import polars as pl
 
-    new = [name for name in decision.columns if name not in {*_OWN, ROW}]
-    joined = frame.drop([name for name in new if name in frame.columns]).join(
-        decision.select(ROW, FATE, *new), on=ROW, how="left", maintain_order="left"
+    new = [name for name in decision.columns if name not in _OWN]
+    joined = frame.drop(new, strict=False).join(
+        decision.select(ROW, FATE, WHY, *new), on=ROW, how="left", maintain_order="left"
     )
     if len(decision) != len(frame) or len(joined) != len(frame) or decision[ROW].n_unique() != len(frame):
         raise AccountError(f"the step {step.name!r} decided on {len(decision)} rows, and {len(frame)} came")
     fates = joined[FATE]
-    kept = joined.filter(pl.col(FATE).is_null()).drop(FATE)
-    return CarriedOut(kept, int((fates == FILTERED).sum()), int((fates == MERGED).sum()))
+    lost = joined.filter(pl.col(FATE) == FAILED)
+    return CarriedOut(
+        frame=joined.filter(pl.col(FATE).is_null()).drop(FATE, WHY),
+        filtered=int((fates == FILTERED).sum()),
+        merged=int((fates == MERGED).sum()),
+        failed=list(zip(lost.drop(FATE, WHY, *new).iter_rows(named=True), lost[WHY].to_list(), strict=True)),
+    )
 
 
 def key_text(keys: Sequence[str], partition: int) -> pl.Expr:
