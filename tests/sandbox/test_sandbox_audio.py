@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import importlib.util
 import io
 import json
 import re
+import shutil
 import struct
+import subprocess
 import time
 import wave
 from array import array
@@ -29,6 +32,7 @@ from penstock.sandbox import transcriptions
 from penstock.sandbox.app import make_app
 from penstock.sandbox.launch import SandboxProcess, start
 from penstock.sandbox.models import sound
+from penstock.sandbox.models.recognition import recognise
 from penstock.sandbox.models.tones import PITCHES, RATE, speak
 from penstock.sandbox.settings import Settings
 
@@ -320,6 +324,35 @@ def test_the_newer_models_count_tokens_and_stream(client: openai.OpenAI) -> None
     assert [event.type for event in events] == ["transcript.text.delta", "transcript.text.done"]
     assert events[-1].type == "transcript.text.done"
     assert events[-1].text == SAID
+
+
+CALL_LINES = """\
+hello my name is peter and i am calling about my last order
+i have waited for three weeks and nobody has answered my letters
+the delivery was fast and the quality of the product is very good
+i want my money back and i want to speak to a manager
+please call me back tomorrow morning between nine and eleven
+we ordered twelve chairs but only ten of them were in the delivery
+i cannot open the door of the washing machine
+"""
+
+
+@needs_speech
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("flite") is None, reason="needs the speech synthesiser flite")
+@pytest.mark.parametrize(("voice", "share"), [("rms", 0.95), ("kal16", 0.9)])
+def test_most_words_of_a_synthesised_call_are_heard(voice: str, share: float, tmp_path: Path) -> None:
+    """The measured shares, with a little room: how good it is depends on the voice."""
+    right = total = 0
+    for line in CALL_LINES.splitlines():
+        path = tmp_path / "line.wav"
+        subprocess.run(["flite", "-voice", voice, "-t", line, "-o", str(path)], check=True)
+        heard = " ".join(each.text for each in recognise(sound.decode(path.read_bytes())))
+        said = line.split()
+        matches = difflib.SequenceMatcher(None, said, re.findall(r"[a-z']+", heard.lower())).get_matching_blocks()
+        right += sum(block.size for block in matches)
+        total += len(said)
+    assert right / total >= share
 
 
 @needs_speech
