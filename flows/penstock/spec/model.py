@@ -27,7 +27,7 @@ def _restored_output(value: Any) -> Any:
 
 
 def _restored_provider(value: Any) -> Any:
-    return PROVIDERS[value["uses"]].model_validate(value) if isinstance(value, dict) else value
+    return PROVIDERS[value.get("uses", "openai")].model_validate(value) if isinstance(value, dict) else value
 
 
 class Spec(BaseModel):
