@@ -23,7 +23,7 @@ class Subtitles(BaseModel):
     )
     file_name: Template = Field(
         min_length=1,
-        description="Template of a file's name, without its ending; it must tell one row's file from another's.",
+        description="Template of how a file's name begins; a mark of what was asked and the ending are added.",
         examples=["{{ call_id }}"],
     )
     formats: list[Literal["srt", "vtt"]] = Field(
