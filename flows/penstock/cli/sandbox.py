@@ -65,13 +65,11 @@ def _announce(host: str | None, port: int, key: str, as_json: bool) -> None:
 def sandbox(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8080,
     host: Annotated[
-        str | None,
-        typer.Option(help="Address to listen on. Left out: this machine only, other host names refused."),
+        str | None, typer.Option(help="Address to listen on. Left out: this machine only, other host names refused.")
     ] = None,
     key: Annotated[str, typer.Option(help="The one key that is good.", envvar="PENSTOCK_SANDBOX_KEY")] = "sk-sandbox",
     fault: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME:SHARE such as 429:5%, or NAME:xN for the next N requests. Repeatable; 'list' lists."),
+        list[str] | None, typer.Option(help="NAME:SHARE such as 429:5%, NAME:xN for the next N, or 'list'. Repeatable.")
     ] = None,
     latency: Annotated[
         str | None, typer.Option(help="Hold each answer back: 200ms, or a range such as 150ms..250ms.")

@@ -104,7 +104,8 @@ def _hear(samples: bytes, start: int, end: int, edges: tuple[int, int]) -> Utter
     decoder.process_raw(cut, no_search=True)
     decoder.end_utt()
     decoder.start_utt()
-    decoder.process_raw(cut, full_utt=True)
+    # Not as `full_utt`, which would throw away what the first pass has learnt.
+    decoder.process_raw(cut)
     decoder.end_utt()
     words = tuple(
         Word(
