@@ -7,10 +7,11 @@ Python, or grow a cell without bound.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from penstock.expressions.sql_text import checked_tokens, explained, name_places
+from penstock.expressions.aggregate_text import AGGREGATES, check_aggregates
+from penstock.expressions.sql_text import Token, checked_tokens, explained, name_places
 from penstock.expressions.template_rules import FILTERS, LONGEST_TEXT, METHODS
 
 if TYPE_CHECKING:
@@ -31,6 +32,13 @@ class SqlField:
         return "SqlField()"
 
 
+class AggregateField:
+    """Marks a settings field whose text is an SQL expression that gives one value for many rows."""
+
+    def __repr__(self) -> str:
+        return "AggregateField()"
+
+
 class ColumnField:
     """Marks a settings field that names a column of the row."""
 
@@ -40,6 +48,7 @@ class ColumnField:
 
 Template = Annotated[str, TemplateField()]
 Sql = Annotated[str, SqlField()]
+Aggregate = Annotated[str, AggregateField()]
 Column = Annotated[str, ColumnField()]
 
 
@@ -58,14 +67,19 @@ def sql_columns(text: str) -> dict[str, int]:
     Raises:
         ExpressionError: `text` is not an SQL expression that polars can run row by row.
     """
-    tokens = checked_tokens(text)
-    parse, refused = _sql_parser()
-    try:
-        names: list[str] = parse(text).meta_root_names()
-    except refused as error:
-        raise explained(str(error), text, tokens) from None
-    places = name_places(tokens)
-    return {name: places.get(name, (0, 1))[0] for name in dict.fromkeys(names)}
+    return _columns(text, checked_tokens(text))
+
+
+def aggregate_columns(text: str) -> dict[str, int]:
+    """The columns that an SQL expression over many rows needs, each with the offset of its first use in `text`.
+
+    Raises:
+        ExpressionError: `text` is not an SQL expression, or does not give one value for many rows.
+    """
+    tokens = checked_tokens(text, aggregates=True)
+    columns = _columns(text, tokens, AGGREGATES)
+    check_aggregates(tokens, columns)
+    return columns
 
 
 def renderer(text: str) -> Callable[[Mapping[str, Any]], str]:
@@ -86,6 +100,16 @@ def plain_pieces(text: str) -> list[tuple[str, bool]] | None:
         ExpressionError: `text` is not a template.
     """
     return _environment().plain_pieces(text)
+
+
+def _columns(text: str, tokens: list[Token], functions: Iterable[str] = ()) -> dict[str, int]:
+    parse, refused = _sql_parser()
+    try:
+        names: list[str] = parse(text).meta_root_names()
+    except refused as error:
+        raise explained(str(error), text, tokens, functions) from None
+    places = name_places(tokens)
+    return {name: places.get(name, (0, 1))[0] for name in dict.fromkeys(names)}
 
 
 @functools.cache
@@ -110,6 +134,7 @@ def _sql_parser() -> tuple[Callable[[str], Any], tuple[type[BaseException], ...]
 
 
 __all__ = [
-    "FILTERS", "LONGEST_TEXT", "METHODS", "Column", "ColumnField", "Sql", "SqlField", "Template", "TemplateField",
-    "plain_pieces", "renderer", "sql_columns", "template_columns",
+    "AGGREGATES", "FILTERS", "LONGEST_TEXT", "METHODS", "Aggregate", "AggregateField", "Column", "ColumnField", "Sql",
+    "SqlField", "Template", "TemplateField", "aggregate_columns", "plain_pieces", "renderer", "sql_columns",
+    "template_columns",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from penstock.errors import ExpressionError
@@ -28,12 +28,13 @@ _TOKEN = re.compile(
 )
 _QUERY = {"select": "a query", "union": "a query", "intersect": "a query", "except": "a query", "pivot": "a query"}
 _QUERY_BEGINS = {"with", "from", "table", "values", "insert", "update", "delete", "merge"}
-_AGGREGATES = {
+OVER_ROWS = {
     "array_agg", "avg", "corr", "count", "covar", "covar_pop", "covar_samp", "cume_dist", "dense_rank", "first",
     "first_value", "lag", "last", "last_value", "lead", "listagg", "max", "median", "min", "ntile", "percent_rank",
     "quantile_cont", "quantile_disc", "rank", "row_number", "stddev", "stddev_pop", "stddev_samp", "stdev", "stdev_pop",
     "stdev_samp", "string_agg", "sum", "var", "var_pop", "var_samp", "variance", "unnest",
 }  # fmt: skip
+"""Functions whose value depends on several rows, or that make several of one."""
 _KNOWN = (
     "abs", "array_contains", "array_length", "array_to_string", "bit_length", "cast", "ceil", "char_length", "coalesce",
     "concat", "concat_ws", "date", "date_part", "ends_with", "extract", "floor", "greatest", "if", "ifnull", "initcap",
@@ -51,8 +52,12 @@ class Token(NamedTuple):
     offset: int
 
 
-def checked_tokens(text: str) -> list[Token]:
+def checked_tokens(text: str, *, aggregates: bool = False) -> list[Token]:
     """The tokens of an expression that is safe to parse.
+
+    Args:
+        text: the expression.
+        aggregates: whether it may compute over several rows.
 
     Raises:
         ExpressionError: it is too long or too deep, has an open quote, comment, bracket or CASE, holds a query, or
@@ -65,9 +70,10 @@ def checked_tokens(text: str) -> list[Token]:
     tokens = list(_tokens(text))
     _check_nesting(tokens)
     for place, token in enumerate(tokens):
-        _check_token(
-            token, tokens[place - 1] if place else None, tokens[place + 1] if place + 1 < len(tokens) else None
-        )
+        before, after = tokens[place - 1] if place else None, tokens[place + 1] if place + 1 < len(tokens) else None
+        _check_token(token, before, after)
+        if not aggregates:
+            _check_row_by_row(token, after)
     return tokens
 
 
@@ -82,12 +88,12 @@ def name_places(tokens: list[Token]) -> dict[str, tuple[int, int]]:
     return places
 
 
-def explained(message: str, text: str, tokens: list[Token]) -> ExpressionError:
-    """The parser's error as ours, at its place where that can be told."""
+def explained(message: str, text: str, tokens: list[Token], known: Iterable[str] = ()) -> ExpressionError:
+    """The parser's error as ours, at its place where that can be told; `known` are further names of functions."""
     whole = max(1, len(text.rstrip()))
     if match := re.search(r"unsupported function '(\w+)'", message):
         name = match[1]
-        near = difflib.get_close_matches(name.lower(), _KNOWN, n=1, cutoff=0.6)
+        near = difflib.get_close_matches(name.lower(), [*_KNOWN, *known], n=1, cutoff=0.6)
         place = next((token.offset for token in tokens if token.value.lower() == name.lower()), 0)
         hint = f"did you mean `{near[0]}`?" if near else ""
         return ExpressionError(f"SQL has no function `{name}`", offset=place, width=len(name), hint=hint)
@@ -173,15 +179,19 @@ def _check_token(token: Token, before: Token | None, after: Token | None) -> Non
             width=len(token.value),
             hint=f'a column of that name is written "{token.value}"',
         )
-    if (word in _AGGREGATES and called) or (word == "over" and called):
-        raise ExpressionError(
-            f"`{token.value}` computes over many rows, and a step sees one part of them at a time",
-            offset=token.offset,
-            width=len(token.value),
-        )
     if word in {"columns", "exists"} and called:
         raise ExpressionError(
             f"`{token.value}` is not allowed: only an expression over the row's columns may stand here",
+            offset=token.offset,
+            width=len(token.value),
+        )
+
+
+def _check_row_by_row(token: Token, after: Token | None) -> None:
+    word = token.value.lower() if token.kind == "name" and after is not None and after.value == "(" else ""
+    if word in OVER_ROWS or word == "over":
+        raise ExpressionError(
+            f"`{token.value}` computes over many rows, and a step sees one part of them at a time",
             offset=token.offset,
             width=len(token.value),
         )

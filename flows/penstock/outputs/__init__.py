@@ -13,6 +13,7 @@ KINDS: Kinds[Output] = Kinds(
         "csv": "csv:Csv",
         "delta": "delta:Delta",
         "lancedb": "lancedb:LanceDb",
+        "summary": "summary:Summary",
     },
 )
 

@@ -1,11 +1,11 @@
-"""What `jsonl` and `csv` share: one text file, written row by row from the parts and put in place in one step."""
+"""What `jsonl`, `csv` and `summary` share: one file, put in place in one step; text is written row by row."""
 
 from __future__ import annotations
 
 import os
 import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
-class TextFile(Output):
-    """One file of text. A kind says how rows are written, and what stands before them."""
+class OneFile(Output):
+    """One file, put in place in one step. A kind says what is written into it."""
 
     endings: ClassVar[tuple[str, ...]]
 
@@ -31,10 +31,6 @@ class TextFile(Output):
         min_length=1,
         description="The file, relative to the pipeline file. What stands there is replaced.",
         examples=["../out/reviews.jsonl"],
-    )
-    compression: Literal["none", "gzip", "zstd"] | None = Field(
-        default=None,
-        description="How the file is compressed; by its ending if left out: .gz is gzip, .zst is zstd, others are not.",
     )
 
     @field_validator("path")
@@ -52,7 +48,7 @@ class TextFile(Output):
         """The file."""
         return Path(self.path)
 
-    def beside(self, suffix: str) -> TextFile:
+    def beside(self, suffix: str) -> OneFile:
         """A file whose name has the word before its endings: ``reviews.first-100.jsonl.gz``."""
         if not suffix:
             return self
@@ -70,7 +66,7 @@ class TextFile(Output):
         if target.exists() and not os.access(target.parent, os.W_OK | os.X_OK):
             raise StorageFailed(f"the folder {target.parent} cannot be written; mend its permissions and resume")
 
-    def publish(self, parts: Sequence[Path], origin: Origin | None = None) -> Published:  # noqa: ARG002  # text has no place for it
+    def publish(self, parts: Sequence[Path], origin: Origin | None = None) -> Published:
         """Write a file beside the target, wait until it is on the disk, and put it in the target's place."""
         from penstock.outputs.folder import real, sha256_of, writing
         from penstock.tables.parts import whole_or_absent
@@ -81,20 +77,33 @@ class TextFile(Output):
             target.parent.mkdir(parents=True, exist_ok=True)
             _sweep(target)
             with whole_or_absent(target) as temporary:
-                rows = self._write(temporary, parts)
+                counts = self._write(temporary, parts, origin)
                 entry = {
                     "name": self.target.name,
-                    "rows": rows,
+                    **counts,
                     "bytes": temporary.stat().st_size,
                     "sha256": sha256_of(temporary),
                 }
-        return Published(self.target, rows, [entry])
+        return Published(self.target, counts["rows"], [entry])
 
     def damage(self, files: Sequence[Mapping[str, Any]]) -> list[str]:
         """The file is missing or changed."""
         from penstock.outputs.folder import file_damage
 
         return [problem for entry in files for problem in file_damage(self.target, entry)]
+
+    @abstractmethod
+    def _write(self, temporary: Path, parts: Sequence[Path], origin: Origin | None) -> dict[str, int]:
+        """Write the file; gives `rows`, those of the parts, and other counts for the record."""
+
+
+class TextFile(OneFile):
+    """One file of text. A kind says how rows are written, and what stands before them."""
+
+    compression: Literal["none", "gzip", "zstd"] | None = Field(
+        default=None,
+        description="How the file is compressed; by its ending if left out: .gz is gzip, .zst is zstd, others are not.",
+    )
 
     @abstractmethod
     def head(self, schema: pa.Schema) -> bytes:
@@ -104,26 +113,35 @@ class TextFile(Output):
     def lines(self, frame: pl.DataFrame) -> bytes:
         """Some rows as text."""
 
-    def _write(self, temporary: Path, parts: Sequence[Path]) -> int:
+    def save(self, file: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> int:
+        """Write the rows of the tables, which have that schema, to a file; returns how many they were."""
         import polars as pl
-        import pyarrow as pa
 
-        from penstock.outputs.rows import schema_of, tables
-
-        by_ending = _COMPRESSIONS.get(Path(self.path).suffix.lower(), "none")
-        compression = self.compression or by_ending
         rows = 0
-        with pa.output_stream(str(temporary), compression=None if compression == "none" else compression) as stream:
-            if not parts:
-                return 0
-            schema = schema_of(parts)
+        with self._stream(file) as stream:
             stream.write(self.head(schema))
-            for table in tables(parts, schema):
+            for table in tables:
                 frame = pl.from_arrow(table)
                 assert isinstance(frame, pl.DataFrame)  # noqa: S101  # for mypy: of a table
                 stream.write(self.lines(frame))
                 rows += len(frame)
         return rows
+
+    def _write(self, temporary: Path, parts: Sequence[Path], origin: Origin | None) -> dict[str, int]:  # noqa: ARG002  # text has no place for it
+        from penstock.outputs.rows import schema_of, tables
+
+        if not parts:
+            self._stream(temporary).close()
+            return {"rows": 0}
+        schema = schema_of(parts)
+        return {"rows": self.save(temporary, schema, tables(parts, schema))}
+
+    def _stream(self, file: Path) -> Any:
+        import pyarrow as pa
+
+        by_ending = _COMPRESSIONS.get(Path(self.path).suffix.lower(), "none")
+        compression = self.compression or by_ending
+        return pa.output_stream(str(file), compression=None if compression == "none" else compression)
 
 
 def _uncompressed(path: str) -> str:

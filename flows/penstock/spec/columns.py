@@ -9,7 +9,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from penstock.errors import ExpressionError
-from penstock.expressions import ColumnField, SqlField, TemplateField, sql_columns, template_columns
+from penstock.expressions import (
+    AggregateField,
+    ColumnField,
+    SqlField,
+    TemplateField,
+    aggregate_columns,
+    sql_columns,
+    template_columns,
+)
 from penstock.spec.markers import marked
 from penstock.spec.positions import Document, Path
 from penstock.spec.references import Resolver, did_you_mean
@@ -59,7 +67,7 @@ class ColumnCheck:
 
     def settings(self, path: Path, model: type[BaseModel], data: Any, given: Columns) -> None:
         """Check the column names, templates and SQL expressions of settings that stand at `path`."""
-        for inner, marker, text in marked(model, data, (TemplateField, SqlField, ColumnField)):
+        for inner, marker, text in marked(model, data, (TemplateField, SqlField, AggregateField, ColumnField)):
             try:
                 places = _columns_of(marker, text)
             except ExpressionError as error:
@@ -179,6 +187,8 @@ def _expressions_of(kind: type[Step], data: Any) -> Iterator[tuple[Path, Any, st
 def _columns_of(marker: Any, text: str) -> Mapping[str, int]:
     if isinstance(marker, TemplateField):
         return template_columns(text)
+    if isinstance(marker, AggregateField):
+        return aggregate_columns(text)
     return sql_columns(text) if isinstance(marker, SqlField) else {text: 0}
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from penstock import values
-from penstock.expressions import FILTERS, METHODS, ColumnField, SqlField, TemplateField
+from penstock.expressions import AGGREGATES, FILTERS, METHODS, AggregateField, ColumnField, SqlField, TemplateField
 from penstock.outputs import KINDS as OUTPUTS
 from penstock.sources import SourceSettings
 from penstock.spec.budget import Budget
@@ -37,6 +37,7 @@ _UNITS: dict[Any, str] = {
 _MARKERS: dict[type, str] = {
     TemplateField: "template",
     SqlField: "SQL expression",
+    AggregateField: "SQL aggregate",
     ColumnField: "column",
     values.PathField: "path",
 }
@@ -155,6 +156,7 @@ def _kinds(title: str, text: str, kinds: Mapping[str, Any], shared: set[str] | N
 
 def _expressions() -> str:
     filters = ", ".join(f"`{name}`" for name in sorted(FILTERS))
+    aggregates = ", ".join(f"`{name}`" for name in AGGREGATES)
     methods = "\n".join(f"| {kind} | {', '.join(f'`{name}`' for name in sorted(names))} |" for kind, names in METHODS)
     return "\n\n".join(
         [
@@ -168,7 +170,10 @@ def _expressions() -> str:
             "An **SQL expression** computes with a row's columns: `length(body) > 0`. It is one expression in the "
             "[SQL of polars](https://docs.pola.rs/user-guide/sql/intro/), never a query: no `SELECT`, no reading of "
             "files, nothing over several rows (`sum`, `count`, `OVER`), because a step sees one partition at a time. "
-            "Column names are case-sensitive; those with spaces stand in double quotes, text in single ones.\n",
+            "Column names are case-sensitive; those with spaces stand in double quotes, text in single ones.",
+            "An **SQL aggregate** gives one value for many rows, in the output `summary`: `round(avg(score), 2)`, "
+            "`count(*) FILTER (WHERE flagged)`. Every column in it stands inside one of: "
+            f"{aggregates}. Nulls do not count, except in `count(*)`, `first` and `last`.\n",
         ]
     )
 
