@@ -173,7 +173,7 @@ def test_a_source_that_goes_away_during_the_run_stops_it(bench: Bench) -> None:
     bench.pipeline(EMBED)
     with bench.open() as session:
         (bench.folder / "rows.csv").unlink()
-        with pytest.raises(SourceChanged, match=r"rows\.csv does not exist.*then resume"):
+        with pytest.raises(SourceChanged, match=r"rows\.csv cannot be read any more.*resume"):
             run_inline(session)
     assert session.record.status.value == "stopped"
 

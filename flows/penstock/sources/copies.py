@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from penstock.errors import StorageFailed
@@ -49,7 +50,7 @@ class Copies:
         temporary = self.folder / f".{os.getpid()}-{threading.get_ident()}-{time.monotonic_ns()}.tmp"
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._remove_old()
+            self._prepare()
             try:
                 write(temporary)
                 path = self.folder / name_of(temporary)
@@ -66,12 +67,18 @@ class Copies:
                 "choose another folder with --state or PENSTOCK_STATE"
             ) from None
 
-    def _remove_old(self) -> None:
+    def _prepare(self) -> None:
+        # A plan alone makes no state folder, and nobody wants a query's rows in a repository.
+        ignore = self.folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
         oldest = time.time() - _KEPT_SECONDS
         for path in self.folder.iterdir():
-            stat = path.stat()
-            if path.is_file() and max(stat.st_atime, stat.st_mtime) < oldest:
-                path.unlink(missing_ok=True)
+            # What another process writes or removes meanwhile may be gone at any moment.
+            with suppress(FileNotFoundError):
+                stat = path.stat()
+                if path != ignore and max(stat.st_atime, stat.st_mtime) < oldest:
+                    path.unlink()
 
 
 def use(path: Path) -> bool:

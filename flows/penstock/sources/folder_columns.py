@@ -21,7 +21,7 @@ from penstock.sources.text_files import mixed
 if TYPE_CHECKING:
     import polars as pl
 
-_NAMED = re.compile(r"([^=]+)=(.*)")
+_NAMED = re.compile(r"([^=]+)=(.*)", re.DOTALL)
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 
@@ -118,7 +118,7 @@ class FolderColumns:
         data.frame = data.frame.with_columns(
             pl.lit(typed[name].item(), dtype=schema[name]).alias(name) for name in added
         )
-        data.frame = data.frame.select(schema)
+        data.frame = data.frame.select(list(schema))
         return data
 
     def _added(self, schema: dict[str, pl.DataType] | None = None) -> list[str]:

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _SCHEMES = ("s3", "gs", "az")
 _BLOCK = 8 << 20
+_RETRIES = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 
 
 def is_address(text: str) -> bool:
@@ -58,10 +60,10 @@ def _store(root: str, environment: tuple[tuple[str, str], ...]) -> Any:  # noqa:
         raise InputError(
             "source.path: object storage needs the extra `storage`: pip install 'penstock[storage]'"
         ) from None
-    options: Any = {}
+    options: Any = {"retry_config": _RETRIES}
     if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
         # Who names such a server wants it.
-        options = {"client_options": {"allow_http": True}}
+        options["client_options"] = {"allow_http": True}
     return from_url(root, **options)
 
 

@@ -22,9 +22,9 @@ from penstock.errors import InputError
 from penstock.sources.base import Slice
 from penstock.sources.records import CsvForm, UnclosedQuote, record_ends
 
-_BLOCK = 32 << 10
+_BLOCK = 16 << 10
 _LARGEST_BLOCK = 8 << 20
-_DIGEST_BLOCK = 16 << 10
+_DIGEST_BLOCK = 4 << 10
 _READ = 4 << 20
 _RECORDS = 64
 _FEWEST = 4

@@ -47,6 +47,11 @@ class State:
         """One folder per run."""
         return self.folder / "runs"
 
+    @property
+    def sources(self) -> Path:
+        """Local copies of source rows that cannot be read in place."""
+        return self.folder / "sources"
+
     def run_folder(self, run_id: str) -> Path:
         """The folder of one run: its record, plan and errors."""
         return self.runs / run_id
