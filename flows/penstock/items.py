@@ -149,8 +149,11 @@ class Work(Protocol):
     def at_once(self) -> bool:
         """Whether the server has nothing to think about, so that its silence is a fault before the time is up."""
 
+    def expected(self, payload: Any) -> Usage | None:
+        """What a request for this will count, where that is known beforehand in something else than tokens."""
+
     def body(self, payloads: Sequence[Any]) -> bytes:
-        """The body of one request."""
+        """The body of one request; where it is no JSON, made in a thread of its own, for it may take a while."""
 
     def read(self, body: bytes | memoryview, payloads: Sequence[Any]) -> Answer:
         """The columns of one response.

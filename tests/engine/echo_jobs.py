@@ -33,6 +33,9 @@ class Echo:
     at_once: bool = True
     on_read: Callable[[Any], object] = lambda _: None
 
+    def expected(self, payload: Any) -> None:
+        return None
+
     def body(self, payloads: Sequence[Any]) -> bytes:
         return json.dumps({"model": self.model, "input": list(payloads)}).encode()
 

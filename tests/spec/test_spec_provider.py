@@ -133,7 +133,7 @@ def test_a_step_that_asks_a_model_needs_a_provider(mistakes: Mistakes) -> None:
         ("{limits: {requests_per_minute: 0}}", "`requests_per_minute` must be 1 or more", ""),
         ("{retry: {attempts: 0}}", "`attempts` must be 1 or more", ""),
         ("{timeout: {total: 0s}}", "`total` must be more than 0", ""),
-        ("{prices: {m: {output: 1}}}", "`input` is missing", ""),
+        ("{prices: {m: {output: 1}}}", "give a price: input, minute, characters or image", ""),
         ("{prices: {m: {input: -1}}}", "`input` must be 0 or more", ""),
         ("{prices: {m: {input: .nan}}}", "must be a finite number", ""),
         ("{uses: sandbox, api_key: '${X_KEY}'}", "unknown key `api_key`", ""),

@@ -19,7 +19,7 @@ from penstock.errors import InputError
 
 # A kept connection that the server has closed fails within one round trip; what fails later is a failure of its own.
 _AT_ONCE = 1.0
-_JSON = "application/json"
+JSON = "application/json"
 
 
 class ApiClient:
@@ -40,10 +40,10 @@ class ApiClient:
         self._wire = default_wire() if wire is None else wire
         self._base = base_address(provider.base_url)
         self._headers = headers_for(provider)
-        self._json_headers = {**self._headers, "content-type": _JSON}
+        self._json_headers = {**self._headers, "content-type": JSON}
 
     async def post_json(
-        self, path: str, body: bytes, *, content_type: str = _JSON, timeouts: Timeouts | None = None
+        self, path: str, body: bytes, *, content_type: str = JSON, timeouts: Timeouts | None = None
     ) -> WireResponse:
         """POST `body` to `path` under the base URL; the response is a success and no web page.
 
@@ -54,7 +54,7 @@ class ApiClient:
             ApiError: anything else, by its class.
         """
         headers = self._json_headers
-        if content_type != _JSON:
+        if content_type != JSON:
             # What comes may be sound or text, so that nothing is said of what is accepted.
             headers = {**self._headers, "accept": "*/*", "content-type": content_type}
         response = await self._send(

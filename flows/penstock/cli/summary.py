@@ -49,6 +49,12 @@ def summary(record: RunRecord, root: Path, *, sandbox: bool = False) -> Iterator
     retried = f", {usage.retried:,} of them again" if usage.retried else ""
     yield _line("requests", f"{usage.requests:,}{retried}")
     yield _line("tokens", f"{usage.prompt_tokens:,}" + _completion(usage.completion_tokens, usage.cached_tokens))
+    if usage.seconds:
+        yield _line("heard", f"{format_duration(usage.seconds)} of sound")
+    if usage.characters:
+        yield _line("spoken", f"{usage.characters:,} characters")
+    if usage.images:
+        yield _line("drawn", f"{usage.images:,} images")
     price = (
         f"{format_usd(usage.usd)} at list price"
         if usage.usd is not None

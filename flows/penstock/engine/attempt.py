@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from penstock.api.bodies import error_text, first_bytes, usage_in
-from penstock.api.client import ApiClient
+from penstock.api.client import JSON, ApiClient
 from penstock.api.errors import (
     ApiError,
     ConnectionFailed,
@@ -86,6 +88,11 @@ class Caller:
                 self._overdue.add(task)
                 task.cancel()
 
+    def expected(self, pack: Pack) -> list[Usage]:
+        """What the items will count, as far as that is known in something else than tokens."""
+        told = (self._work.expected(item.payload) for item in pack.items)
+        return [usage for usage in told if usage is not None]
+
     async def attempt(
         self, task: asyncio.Task[None], pack: Pack, admission: Admission, reservation: Reservation
     ) -> Success | Lost | Again:
@@ -118,7 +125,7 @@ class Caller:
         payloads = [item.payload for item in pack.items]
         try:
             response = await self._client.post_json(
-                work.endpoint, work.body(payloads), content_type=work.content_type, timeouts=self._timeouts
+                work.endpoint, await self._body(payloads), content_type=work.content_type, timeouts=self._timeouts
             )
         except ApiError as error:
             return Lost(error, error.facts.usage)
@@ -134,6 +141,11 @@ class Caller:
             return Again(again.payload, response, usage_in(response.body))
         except UnusableAnswer as error:
             return Lost(_unusable(error, response), usage_in(response.body))
+
+    async def _body(self, payloads: Sequence[Any]) -> bytes:
+        if self._work.content_type == JSON:
+            return self._work.body(payloads)
+        return await asyncio.to_thread(self._work.body, payloads)
 
     def _answered(self, response: WireResponse, usage: Usage, pack: Pack, admission: Admission) -> float | None:
         counted = usage.prompt_tokens + usage.completion_tokens

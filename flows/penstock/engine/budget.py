@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from penstock.engine.prices import Overrides, price
+from penstock.engine.prices import Overrides, price, usd_of
 from penstock.items import Usage
 from penstock.values import format_usd
 
@@ -44,14 +45,19 @@ class Budget:
         """Whether there is anything to keep to."""
         return self.usd is not None or self.tokens is not None
 
-    def reserve(self, model: str, tokens: int) -> Reservation | str | None:
+    def reserve(self, model: str, tokens: int, expected: Sequence[Usage] = ()) -> Reservation | str | None:
         """Set aside what a request may cost.
+
+        Args:
+            expected: what it will count in something else than tokens.
 
         Returns:
             The reservation; None when it may fit once a request under way has cost less than reserved; or, when
             nothing is under way and it does not fit, why not.
         """
         usd = self._expected(model, tokens) if self.usd is not None else 0.0
+        if self.usd is not None and expected:
+            usd = sum(usd_of(usage, model, self._prices) or 0.0 for usage in expected)
         shortage = self._shortage(tokens, usd)
         if shortage is not None:
             return None if self._reservations else shortage

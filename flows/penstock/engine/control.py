@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from penstock.engine.budget import NOTHING, Budget, Reservation
 from penstock.engine.meter import Meter
-from penstock.engine.prices import Overrides, price, usd_of
+from penstock.engine.prices import Overrides, is_priced, usd_of
 from penstock.errors import BudgetSpent, InputError, NoSuccess, RunStopped, TooManyFailures
 from penstock.items import Cause, Usage
 from penstock.values import format_duration
@@ -129,15 +129,18 @@ class RunControl:
         Raises:
             InputError: there is such a budget, and nothing is known of the model's price.
         """
-        known = price(model, Usage(model, 1), overrides=self._prices) is not None
+        known = is_priced(model, self._prices)
         if self._budget.usd is not None and not known:
             raise InputError(
                 f"the budget is in dollars, but the price of the model {model!r} is not known. "
                 f"Give its price under `prices`, or a budget in tokens"
             )
 
-    def reserve(self, model: str, tokens: int) -> Reservation | None:
+    def reserve(self, model: str, tokens: int, expected: Sequence[Usage] = ()) -> Reservation | None:
         """Set aside what a request of estimated `tokens` may cost; None: ask again when one under way has ended.
+
+        Args:
+            expected: what it will count in something else than tokens.
 
         Raises:
             RunStopped: the run stops; with `BudgetSpent` if this request does not fit into what is left.
@@ -146,7 +149,7 @@ class RunControl:
         if not self._budget.limited:
             return NOTHING
         with self._lock:
-            reservation = self._budget.reserve(model, tokens)
+            reservation = self._budget.reserve(model, tokens, expected)
         if isinstance(reservation, str):
             self.request_stop(BudgetSpent(reservation))
             self.check()
@@ -194,6 +197,9 @@ class RunControl:
             meter.prompt_tokens += usage.prompt_tokens
             meter.completion_tokens += usage.completion_tokens
             meter.cached_tokens += usage.cached_tokens
+            meter.seconds += usage.seconds
+            meter.characters += usage.characters
+            meter.images += usage.images
             if self._budget.limited:
                 self._budget.charge(model, estimate, counted or (estimate if success else 0), usd, success=success)
             if usd is None:

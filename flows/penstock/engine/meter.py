@@ -16,6 +16,7 @@ class Meter:
         results: by HTTP status, or by cause where none came: ``200``, ``429``, ``timeout``, ``unusable_answer``.
         retried: attempts that were not the first of their items, pauses included.
         prompt_tokens, completion_tokens, cached_tokens: as the server counted them, failed attempts included.
+        seconds, characters, images: heard, spoken and drawn, failed attempts included.
         usd: what is known of the costs.
         usd_unknown: attempts with tokens whose price is not known.
         in_flight: requests under way.
@@ -29,6 +30,9 @@ class Meter:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    seconds: float = 0.0
+    characters: int = 0
+    images: int = 0
     usd: float = 0.0
     usd_unknown: int = 0
     in_flight: int = 0
@@ -45,6 +49,9 @@ class Meter:
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "cached_tokens": self.cached_tokens,
+            "seconds": round(self.seconds, 3),
+            "characters": self.characters,
+            "images": self.images,
             "usd": None if self.usd_unknown else self.usd,
             "usd_known": self.usd,
             "in_flight": self.in_flight,

@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from penstock.engine.packing import packs
-from penstock.engine.prices import price
+from penstock.engine.prices import is_priced, price, usd_of
 from penstock.expressions import sql_columns
 from penstock.items import Item, Usage
 from penstock.plan.model import Partition, StepEstimate
@@ -167,11 +167,12 @@ def _estimated(spec: Spec, step: ApiStep, sampled: _Sampled) -> StepEstimate:
     kept = [(place, count) for (place, _), count in zip(distinct, counts, strict=True) if count <= (longest or count)]
     tokens = round(sum(count for _, count in kept) * sampled.weight)
     requests = _requests(spec, step, kept, sampled)
+    measured = _measured(spec, step, [text for _, text in distinct], sampled.weight)
     answers = None if step.answer_tokens is None else round(step.answer_tokens * len(kept) * sampled.weight)
     notes = [] if tokens_of.exact else ["tokens are estimated: the model's vocabulary is not known"]
     notes += [] if sampled.whole else [f"from a sample of {len(sampled.frame):,} rows"]
     notes += [sampled.note] if sampled.note else []
-    notes += ["dollars without the answers, whose length is not known"] if answers is None else []
+    notes += ["dollars without the answers, whose length is not known"] if answers is None and measured is None else []
     notes += [f"at most: answers of {step.answer_tokens:,} tokens each are counted"] if answers else []
     return StepEstimate(
         step=step.name,
@@ -180,12 +181,20 @@ def _estimated(spec: Spec, step: ApiStep, sampled: _Sampled) -> StepEstimate:
         requests=requests,
         tokens=tokens,
         exact=tokens_of.exact and sampled.exact and not answers,
-        usd=_usd(spec, step, tokens, answers),
-        usd_batch=_usd(spec, step, tokens, answers, batch=True),
+        usd=_usd(spec, step, tokens, answers) if measured is None else measured,
+        usd_batch=_usd(spec, step, tokens, answers, batch=True) if measured is None else None,
         minutes=_minutes(spec, step, requests, tokens),
         note="; ".join(notes),
-        priced=price(step.model, Usage(step.model, 1, 1), overrides=spec.prices) is not None,
+        priced=is_priced(step.model, spec.prices),
     )
+
+
+def _measured(spec: Spec, step: ApiStep, payloads: Sequence[str], weight: float) -> float | None:
+    """Dollars of what is paid by something else than tokens; None where tokens are what is paid."""
+    expected = [step.expected(payload) for payload in payloads]
+    dollars = [usd_of(usage, step.model, spec.prices) for usage in expected if usage is not None]
+    known = [one for one in dollars if one is not None]
+    return sum(known) * weight if known and len(known) == len(payloads) else None
 
 
 def _usd(spec: Spec, step: ApiStep, tokens: int, answers: int | None, *, batch: bool = False) -> float | None:

@@ -46,6 +46,9 @@ class RunUsage(BaseModel):
     prompt_tokens: int = Field(default=0, description="Tokens of requests, as the server counted them.")
     completion_tokens: int = Field(default=0, description="Tokens of answers.")
     cached_tokens: int = Field(default=0, description="Tokens of requests that the server had cached.")
+    seconds: float = Field(default=0.0, description="Seconds of sound that were heard.")
+    characters: int = Field(default=0, description="Characters that were spoken.")
+    images: int = Field(default=0, description="Images that were drawn.")
     usd: float | None = Field(default=0.0, description="US dollars at list prices; null when a price is unknown.")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from penstock.secrets import Secret
 from penstock.values import Count, Duration, parse_duration
@@ -127,8 +127,25 @@ class PriceSettings(BaseModel):
 
     model_config = _CONFIG
 
-    input: float = Field(
-        ge=0, allow_inf_nan=False, description="US dollars for a million tokens of requests.", examples=[0.02]
+    input: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="US dollars for a million tokens of requests.",
+        examples=[0.02],
+    )
+    minute: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="US dollars for a minute of sound.", examples=[0.006]
+    )
+    characters: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="US dollars for a million spoken characters.",
+        examples=[15],
+    )
+    image: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="US dollars for an image.", examples=[0.04]
     )
     output: float | None = Field(
         default=None,
@@ -144,6 +161,12 @@ class PriceSettings(BaseModel):
         description="US dollars for a million tokens of requests that the server had cached; as `input` if left out.",
         examples=[0.01],
     )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.input is None and self.minute is None and self.characters is None and self.image is None:
+            raise ValueError("give a price: input, minute, characters or image")
+        return self
 
 
 class _Common(BaseModel):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.expressions import Sql
-from penstock.items import Answer, Fault, Packing, usage_type
+from penstock.items import Answer, Fault, Packing, Usage, usage_type
 
 if TYPE_CHECKING:
     import polars as pl
@@ -279,6 +279,10 @@ class ApiStep(Step):
     def tokens(self, payloads: Sequence[str], count: Callable[[Sequence[str]], list[int]]) -> list[int]:
         """What each payload counts against the limits, its answer included; `count` counts texts by the model."""
         return count(payloads)
+
+    def expected(self, payload: Any) -> Usage | None:  # noqa: ARG002  # of those that are paid by other things
+        """What a request for this will count, where it is paid by something else than tokens."""
+        return None
 
     def combine(self, pieces: pa.RecordBatch, weights: Sequence[int]) -> pa.RecordBatch:
         """One answer of the answers to the pieces of one row, whose tokens are `weights`."""
