@@ -155,7 +155,7 @@ def test_wrong_settings_are_refused_before_anything_starts(settings: dict[str, o
 
 def test_a_start_that_fails_shows_what_the_process_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "uvicorn.py").write_text("raise SystemExit('this uvicorn is broken')")
-    monkeypatch.setattr(launch, "_environment", lambda: {"PYTHONPATH": f"{tmp_path}:{FLOWS}"})
+    monkeypatch.setattr(launch, "child_environment", lambda: {"PYTHONPATH": f"{tmp_path}:{FLOWS}"})
     with pytest.raises(SandboxNotStarted, match=r"ended with code 1\. It said:\nthis uvicorn is broken"):
         start()
 
