@@ -135,7 +135,11 @@ PasswordReference = Annotated[
 class SourceSettings(BaseModel):
     """Rows in: a file, a folder or a glob of files of one format, here or in object storage, or an SQL query."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"anyOf": [{"required": ["path"]}, {"required": ["sql", "uri", "key"]}]},
+    )
 
     path: FilePath = Field(
         default="",
@@ -245,6 +249,8 @@ class SourceSettings(BaseModel):
             raise ValueError("an SQLite file has no password")
         if (name == "format" or name in _ONLY) and given.get("sql"):
             raise ValueError("a query has no format: this is for files (`path`)")
+        if name == "cut" and value == "sampled" and not given.get("key"):
+            raise ValueError("samples need `key`: without one rows are named by their numbers, which must be counted")
         kind = given.get("format") or format_of(given.get("path") or "")
         if name in _ONLY and kind is not None and kind not in _ONLY[name]:
             raise ValueError(f"only {' and '.join(sorted(_ONLY[name]))} files have it, and these are {kind} files")

@@ -20,7 +20,7 @@ from penstock.spec.errors_key import ErrorSettings
 from penstock.spec.mistakes import missing_keys_hint, report, validated
 from penstock.spec.model import Spec
 from penstock.spec.param_values import ParamReading
-from penstock.spec.positions import Document, Scalar, Sequence, Span
+from penstock.spec.positions import Document, Scalar, Span
 from penstock.spec.positions import Mapping as MappingNode
 from penstock.spec.positions import Path as Place
 from penstock.spec.provider import PROVIDERS, ProviderSettings, is_key_reference
@@ -67,11 +67,11 @@ class Reading:
         """
         root = self._root()
         keys = frozenset(key_paths(root))
-        self._mask_keys(keys)
+        self._mask_keys({*keys, ("source", "password")})
         params = ParamReading(self._document, self._environ, self._overrides)
         params.read()
         self.param_values = params.values
-        verbatim = keys | self._names_of_secrets(root)
+        verbatim = keys | self._names_of_secrets()
         self._resolver = Resolver(self._document, self._environ, params.values, verbatim)
         given = {name: self._resolver.data(root.values[name], (name,)) for name in self._wanted(root)}
         self._values |= {name: given[name] for name in _HEAD if name in given}
@@ -110,13 +110,10 @@ class Reading:
             if is_there and isinstance(node, Scalar) and not is_key_reference(node.text):
                 self._document.masked.append(node.span)
 
-    def _names_of_secrets(self, root: MappingNode) -> frozenset[Place]:
-        """Where ``${NAME}`` stays a name: at the API key, and at the passwords and addresses of databases."""
-        steps = root.values.get("steps")
-        count = len(steps.items) if isinstance(steps, Sequence) else 0
-        sources: list[Place] = [("source",), *(("steps", place, "with") for place in range(count))]
+    def _names_of_secrets(self) -> frozenset[Place]:
+        """Where ``${NAME}`` stays a name besides API keys: at a database's password, and as its whole address."""
         named: set[Place] = set()
-        for place in ((*source, name) for source in sources for name in ("uri", "password")):
+        for place in (("source", "uri"), ("source", "password")):
             key, node = self._document.find(place)
             if key is not None and key.text == place[-1] and isinstance(node, Scalar) and is_key_reference(node.text):
                 named.add(place)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from penstock.secrets import redact
 
 _NAMED_SECRET = re.compile(
-    r"""((?:api_?-?key|apikey|token|secret|password)["']?\s*:\s*)(?!\s|\$\{)([^\s,}#][^,}#]*[^\s,}#]|[^\s,}#])""",
+    r"""((?:api_?-?key|apikey|token|secret|password)["']?\s*[:=]\s*)(?!\s|\$\{)([^\s,}#][^,}#]*[^\s,}#]|[^\s,}#])""",
     re.IGNORECASE,
 )
 _PASSWORD = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
