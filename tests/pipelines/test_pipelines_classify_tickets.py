@@ -1,49 +1,35 @@
-"""The pipeline that classifies tickets, run on the sandbox: every ticket with something in it gets its columns."""
+"""The pipeline that classifies tickets, run as a user runs it: every ticket with something in it gets its columns."""
 
 from __future__ import annotations
 
 import csv
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import polars as pl
 import pytest
+from pipeline_runs import ROOT, Run, assert_adds_up, project
 
-from penstock.execute.inline import run_inline
-from penstock.execute.session import Request, open_session
-from penstock.runs.record import RunRecord
-
-ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.slow, pytest.mark.prefect, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tickets")
-    for name in ("pipelines", "sample_data"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(".penstock", "__pycache__"))
-    return folder
+def run(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> Run:
+    return project(tmp_path_factory.mktemp("tickets"), "classify_tickets", environ).run()
 
 
 @pytest.fixture(scope="module")
-def record(project: Path) -> Iterator[RunRecord]:
-    with open_session(Request(project / "pipelines" / "classify_tickets.yaml")) as session:
-        yield run_inline(session)
+def rows(run: Run) -> pl.DataFrame:
+    return run.rows("tickets")
 
 
-@pytest.fixture(scope="module")
-def rows(project: Path, record: RunRecord) -> pl.DataFrame:
-    return pl.read_parquet(project / "out" / "tickets" / "*.parquet")
-
-
-def test_tickets_that_say_nothing_are_filtered_and_all_others_answered(record: RunRecord, rows: pl.DataFrame) -> None:
+def test_tickets_that_say_nothing_are_filtered_and_all_others_answered(run: Run, rows: pl.DataFrame) -> None:
     with (ROOT / "sample_data" / "tickets.csv").open(newline="", encoding="utf-8") as file:
         tickets = list(csv.DictReader(file))
     said = [ticket["ticket_id"] for ticket in tickets if ticket["body"].strip()]
     assert len(said) == len(tickets) - 2
     assert rows["ticket_id"].to_list() == said
-    assert record.account is not None
-    assert (record.account.failed, record.account.filtered) == (0, 2)
+    assert run.code == 0
+    assert_adds_up(run.account)
+    assert (run.account["failed"], run.account["filtered"]) == (0, 2)
 
 
 def test_every_answer_is_of_the_lists(rows: pl.DataFrame) -> None:
@@ -65,3 +51,16 @@ def test_a_copy_costs_nothing(rows: pl.DataFrame) -> None:
     same = rows.filter(pl.col("subject") == "Password")["classify_usage"].struct.field("usd").to_list()
     assert same[0] > 0
     assert same[1] == 0
+
+
+def test_what_the_rows_cost_is_what_the_run_cost(run: Run, rows: pl.DataFrame) -> None:
+    usage = rows["classify_usage"].struct.unnest()
+    for name in ("prompt_tokens", "completion_tokens"):
+        assert usage[name].sum() == run.record["usage"][name]
+    assert usage["usd"].sum() == pytest.approx(run.record["usage"]["usd"])
+
+
+def test_a_second_run_sends_nothing_and_publishes_the_same(run: Run, rows: pl.DataFrame) -> None:
+    again = run.project.run()
+    assert (again.code, again.record["usage"]["requests"], again.account) == (0, 0, run.account)
+    assert again.rows("tickets").equals(rows)
