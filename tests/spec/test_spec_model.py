@@ -101,7 +101,12 @@ def test_what_was_loaded_says_where_it_came_from(folder: Path, load_yaml: Load) 
         ("key: review_id", "key: {a: b}", (6, 8), ("`key` must be text or a list", "for example review_id")),
         ("key: review_id", "key: [review_id, 5]", (6, 20), ("`key` must be text; put it in quotes", "")),
         ("key: review_id", "partition_rows: 0", (6, 19), ("`partition_rows` must be 1 or more", "for example 10000")),
-        ("key: review_id", "format: xml", (6, 11), ("`format` must be one of 'csv', 'jsonl', 'json', 'parquet', 'files'", "")),
+        (
+            "key: review_id",
+            "format: xml",
+            (6, 11),
+            ("`format` must be one of 'csv', 'jsonl', 'json', 'parquet', 'files'", ""),
+        ),
         ("key: review_id", "delimiter: ab", (6, 14), ("`delimiter` must have 1 characters or fewer", "")),
         ("uses: derive", "uses: derve", (13, 12), ("there is no step `derve`", "did you mean `derive`?")),
         ("uses: derive, ", "", (13, 6), ("a step needs `uses`, its kind", "there are: chat, chunk, dedupe")),
