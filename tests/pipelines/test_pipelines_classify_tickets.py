@@ -44,7 +44,9 @@ def test_even_the_sandbox_is_mostly_right(rows: pl.DataFrame) -> None:
         (pl.col("category") == pl.col("meant_category")).mean(),
         (pl.col("urgency") == pl.col("meant_urgency")).mean(),
     )
-    assert min(right.row(0)) > 0.7
+    category, urgency = right.row(0)
+    assert category > 0.75, "77 % were seen"
+    assert urgency > 0.8, "83 % were seen"
 
 
 def test_a_copy_costs_nothing(rows: pl.DataFrame) -> None:

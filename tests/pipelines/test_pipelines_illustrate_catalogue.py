@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
+import struct
 import wave
 from pathlib import Path
 
 import polars as pl
 import pytest
+from pipeline_runs import Run, assert_adds_up, project
 
-from penstock.execute.inline import run_inline
-from penstock.execute.session import Request, open_session
-from penstock.runs.record import RunRecord
-
-ROOT = Path(__file__).parents[2]
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.prefect, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("catalogue")
-    for name in ("pipelines", "sample_data"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(".penstock", "__pycache__"))
-    return folder
+def run(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> Run:
+    return project(tmp_path_factory.mktemp("catalogue"), "illustrate_catalogue", environ).run()
 
 
 @pytest.fixture(scope="module")
-def record(project: Path) -> RunRecord:
-    with open_session(Request(project / "pipelines" / "illustrate_catalogue.yaml")) as session:
-        return run_inline(session)
+def rows(run: Run) -> pl.DataFrame:
+    return run.rows("catalogue", "products")
 
 
-@pytest.fixture(scope="module")
-def rows(project: Path, record: RunRecord) -> pl.DataFrame:
-    return pl.read_parquet(project / "out" / "catalogue" / "products" / "*.parquet")
+def test_every_product_is_in_the_table(run: Run, rows: pl.DataFrame) -> None:
+    assert run.code == 0
+    assert_adds_up(run.account)
+    assert (run.account["read"], run.account["written"], len(rows)) == (12, 12, 12)
 
 
 def test_each_product_has_a_picture_and_a_sound_of_its_own(rows: pl.DataFrame) -> None:
@@ -45,7 +37,8 @@ def test_each_product_has_a_picture_and_a_sound_of_its_own(rows: pl.DataFrame) -
         assert picture.name.startswith(row["product_id"])
         assert picture.stat().st_size == row["picture_bytes"]
         assert sound.stat().st_size == row["speech_bytes"]
-        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+        assert struct.unpack(">II", picture.read_bytes()[16:24]) == (1024, 1024)
         with wave.open(str(sound)) as file:
             assert file.getnframes() / file.getframerate() > 5
         assert row["product"] in row["picture_revised_prompt"]
@@ -53,12 +46,20 @@ def test_each_product_has_a_picture_and_a_sound_of_its_own(rows: pl.DataFrame) -
     assert len(set(contents)) == 24
 
 
-def test_nothing_else_is_in_the_folders(project: Path, rows: pl.DataFrame) -> None:
+def test_nothing_else_is_in_the_folders(run: Run, rows: pl.DataFrame) -> None:
     named = {Path(path) for name in ("picture_path", "speech_path") for path in rows[name]}
-    there = {file for kind in ("pictures", "spoken") for file in (project / "out" / "catalogue" / kind).iterdir()}
+    there = {file for kind in ("pictures", "spoken") for file in (run.folder / "out" / "catalogue" / kind).iterdir()}
     assert there == named
 
 
-def test_it_costs_what_pictures_and_characters_cost(record: RunRecord, rows: pl.DataFrame) -> None:
+def test_it_costs_what_pictures_and_characters_cost(run: Run, rows: pl.DataFrame) -> None:
     characters = (rows["product"].str.len_chars() + rows["description"].str.len_chars() + 2).sum()
-    assert record.usage.usd == pytest.approx(12 * 0.04 + characters * 15e-6)
+    assert run.record["usage"]["usd"] == pytest.approx(12 * 0.04 + characters * 15e-6)
+
+
+def test_a_second_run_sends_nothing_and_leaves_the_files_as_they_are(run: Run, rows: pl.DataFrame) -> None:
+    files = {Path(path): Path(path).read_bytes() for name in ("picture_path", "speech_path") for path in rows[name]}
+    again = run.project.run()
+    assert (again.code, again.record["usage"]["requests"], again.account) == (0, 0, run.account)
+    assert again.rows("catalogue", "products").equals(rows)
+    assert {path: path.read_bytes() for path in files} == files
