@@ -200,9 +200,10 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(
     def absent(wanted: str) -> Any:
         raise ModuleNotFoundError(f"No module named {wanted!r}", name=wanted)
 
+    one = output(kind, tmp_path / "out")
     monkeypatch.setattr(stores_module.importlib, "import_module", absent)
     with pytest.raises(InputError, match=rf"needs the library {name}; .* pip install 'penstock\[{kind}\]'"):
-        output(kind, tmp_path / "out").check()
+        one.check()
 
 
 @BOTH
