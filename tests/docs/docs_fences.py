@@ -18,7 +18,7 @@ class Fence:
         file: relative to the repository.
         line: of the file, on which the text begins; from 1.
         language: the first word after the ticks.
-        name: the rest after it.
+        name: the rest after it; with the path of a file the fence is that file.
         text: with a line break at its end, without the indentation of the fence.
         indent: how many spaces the fence is indented by.
     """
@@ -33,6 +33,11 @@ class Fence:
     @property
     def place(self) -> str:
         return f"{self.file}:{self.line}"
+
+    @property
+    def path(self) -> str | None:
+        """The file whose text the fence shows, relative to the repository, if it is named by one."""
+        return self.name if re.fullmatch(r"[\w/-]+\.(yaml|py)", self.name) else None
 
 
 def pages() -> list[Path]:

@@ -1,7 +1,8 @@
 """Every command of the documentation is run, in the order of its page, or stands here with the reason why not.
 
 What a page shows as output is compared, but for what no two runs share. After a wanted change of the output,
-``PENSTOCK_REFRESH_DOCS=1 pytest tests/docs`` writes the new one into the pages.
+``PENSTOCK_REFRESH_DOCS=1 pytest tests/docs`` writes the new one into the pages. A fence that is named by a file is
+written to that file before the commands below it; where the repository has the file, the fence shows it as it is.
 """
 
 from __future__ import annotations
@@ -46,10 +47,14 @@ NOT_RUN_PYTHON = {Path("docs/guide/sandbox.md"): "a piece of a test; tests/sandb
 RUN_AS = {QUICKSTART: ".venv/bin/penstock run pipelines/embed_reviews.yaml"}
 """Commands of which only the end is run, because the rest would install what is installed."""
 EXIT_CODES = {
-    "penstock run pipelines/embed_reviews.yaml -p longest=100000": 1,
-    "penstock resume": 2,
+    ("guide/getting-started.md", "penstock run pipelines/embed_reviews.yaml -p longest=100000"): 1,
+    ("guide/getting-started.md", "penstock resume"): 2,
+    ("cookbook/bulk-embedding.md", "penstock run pipelines/rehearsal.yaml"): 3,
+    ("cookbook/bulk-embedding.md", "penstock resume"): 1,
+    ("cookbook/classify.md", "penstock run pipelines/classify_rehearsal.yaml --limit 12"): 1,
+    ("cookbook/moderation-sweep.md", "penstock run pipelines/moderation_rehearsal.yaml"): 1,
 }
-"""Other than 0, as their page says: one sample row is then too long; a complete run cannot be resumed."""
+"""Of commands that end with another than 0, as their page says."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ def shown(page: Path) -> list[Shown]:
     for fence in fences(page):
         if fence.language in {"sh", "console"}:
             found += [Shown(command) for command in commands(fence)]
+        elif fence.path is not None:
+            found.append(Shown(f"cat > {fence.path} <<'END'\n{fence.text}END"))
         elif fence.language == "python" and page not in NOT_RUN_PYTHON:
             found.append(Shown(f"python - <<'END'\n{fence.text}END"))
         elif fence.name == "output":
@@ -134,7 +141,8 @@ def test_the_commands_of_a_page_work_one_after_the_other(
             check=False,
             timeout=300,
         )
-        assert done.returncode == EXIT_CODES.get(one.command, 0), f"{command}\n{done.stdout}\n{done.stderr}"
+        wanted = EXIT_CODES.get((page.as_posix().removeprefix("docs/"), one.command), 0)
+        assert done.returncode == wanted, f"{command}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
         if one.output is not None and shape(done.stdout) != shape(one.output.text):
             assert REFRESH, f"{one.output.place} shows another output; it is now:\n{done.stdout}"
@@ -142,9 +150,23 @@ def test_the_commands_of_a_page_work_one_after_the_other(
         assert environment["OPENAI_API_KEY"] not in done.stdout + done.stderr
 
 
+FILES = [fence for page in pages() for fence in fences(page) if fence.path and (ROOT / fence.path).exists()]
+
+
+@pytest.mark.parametrize("fence", FILES, ids=lambda fence: fence.place)
+def test_a_fence_named_by_a_file_of_the_repository_shows_it_as_it_is(fence: Fence) -> None:
+    assert fence.path is not None
+    text = (ROOT / fence.path).read_text("utf-8")
+    if REFRESH and fence.text != text:
+        refresh(fence, text)
+    else:
+        assert fence.text == text
+
+
 def test_every_command_that_is_not_run_is_still_shown_somewhere() -> None:
-    everywhere = {one.command for page in pages() for one in shown(page)}
-    assert everywhere >= set(NOT_RUN) | set(RUN_AS) | set(EXIT_CODES)
+    everywhere = {(page.as_posix().removeprefix("docs/"), one.command) for page in pages() for one in shown(page)}
+    assert everywhere >= set(EXIT_CODES)
+    assert {command for _, command in everywhere} >= set(NOT_RUN) | set(RUN_AS)
 
 
 def test_no_shell_fence_shows_a_prompt_or_output() -> None:
