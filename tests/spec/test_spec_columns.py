@@ -37,6 +37,10 @@ def test_the_columns_after_each_step(load_steps: Load) -> None:
     assert loaded.columns[3]["embedding"] == "Array(Float32, 1536)"
 
 
+def test_a_word_that_stands_for_all_columns_is_no_name_of_one(load_steps: Load) -> None:
+    assert load_steps("- uses: dedupe\n  by: '*'").spec.steps[0].by == "*"
+
+
 def test_without_steps_the_columns_are_the_sources(load_yaml: Load) -> None:
     assert [list(columns) for columns in load_yaml(HEAD + TAIL).columns] == [["review_id", "title", "body", "stars"]]
 
@@ -46,6 +50,8 @@ def test_without_steps_the_columns_are_the_sources(load_yaml: Load) -> None:
     [
         ("- uses: filter\n  where: length(bdy) > 0", (8, 19), "bdy"),
         ("- uses: filter\n  where: \"'bdy' = bdy\"", (8, 21), "bdy"),
+        ("- uses: dedupe\n  by: bdy", (8, 9), "bdy"),
+        ("- uses: dedupe\n  by: [title, bdy]", (8, 17), "bdy"),
         ('- uses: embed\n  model: m\n  input: "{{ title }} {{ bdy }}"', (9, 28), "bdy"),
         ("- uses: embed\n  model: m\n  input: '{{ title }} it''s {{ bdy }}'", (9, 34), "bdy"),
         ('- uses: embed\n  model: m\n  input: "\\t\\u00e9 {{ title }} {{ bdy }}"', (9, 37), "bdy"),

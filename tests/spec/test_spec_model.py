@@ -148,6 +148,10 @@ def test_a_key_of_the_wrong_shape_is_one_mistake(mistakes: Mistakes, text: str, 
     assert message in found[0].message
 
 
+def test_a_mistake_of_a_whole_step_does_not_name_the_list_it_stands_in(mistakes: Mistakes) -> None:
+    assert mistakes(f"{HEAD}steps: [{{uses: dedupe}}]\n{TAIL}")[0].message.startswith("say what makes rows the same")
+
+
 def test_steps_may_be_left_out_or_empty(load_yaml: Load) -> None:
     assert load_yaml(HEAD + TAIL).spec.steps == []
     assert load_yaml(f"{HEAD}steps:\n{TAIL}").spec.steps == []

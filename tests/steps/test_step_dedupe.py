@@ -126,7 +126,7 @@ def test_minus_zero_is_zero(step_of: Make) -> None:
         ("[case, whitespace, punctuation, accents]", {"k001", "k002", "k003", "k004"}),
     ],
 )
-@pytest.mark.parametrize("what", ["by: [body]", 'text: "{{ body }}"'])
+@pytest.mark.parametrize("what", ["by: body", "by: [body]", 'text: "{{ body }}"'])
 def test_what_is_ignored_makes_no_difference(step_of: Make, what: str, ignore: str, merged: set[str]) -> None:
     rows = table(
         body=["ein cafe am Eck", "Ein Cafe am eck", "  ein cafe  am\tEck ", "ein cafe am Eck.", "ein café am Eck"]
@@ -163,6 +163,7 @@ def test_a_template_that_fails_on_a_row_says_so(step_of: Make) -> None:
         ("", "say what makes rows the same"),
         ("by: []", "names no column"),
         ("by: [a]\nnear: 0.8", "`near` compares texts"),
+        ("by: a\norder_by: at desc", "it takes no direction"),
         ("text: body", "it uses no column"),
         ('text: "{{ body }}"\nnear: 0.3', "less than 50% alike"),
         ('text: "{{ body }}"\nnear: 130%', "is not a share"),

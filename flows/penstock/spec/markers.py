@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterator
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -39,7 +39,11 @@ def _walk(
     if origin is Annotated:
         yield from _walk(arguments[0], tuple(arguments[1:]), data, path, kinds)
     elif origin in {Union, types.UnionType}:
-        for argument in arguments:
+        literals = [
+            one for argument in arguments if typing.get_origin(argument) is Literal for one in argument.__args__
+        ]
+        # A word such as `*` beside a column's name is that word, and no column.
+        for argument in () if isinstance(data, str) and data in literals else arguments:
             yield from _walk(argument, (), data, path, kinds)
     elif origin in {list, tuple} and isinstance(data, list):
         for place, item in enumerate(data):

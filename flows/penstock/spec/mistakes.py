@@ -38,6 +38,12 @@ _TYPES: dict[str, str] = {
 _PATTERNS = {
     r"^[a-z0-9][a-z0-9_-]*$": "may hold only a-z, 0-9, - and _, and begins with a letter or digit",
     r"^[a-z][a-z0-9_]*$": "may hold only a-z, 0-9 and _, and begins with a letter",
+    r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$": "must name a module and a function in it, as module:function",
+    r"^_?[^_]": "must not begin with two underscores",
+    r"^([0-9]+x[0-9]+|auto)$": "must be width and height in pixels, such as 1024x1024, or auto",
+    r"^[a-z]{2,3}$": "must be a language's code of two or three small letters, such as en",
+    r"^[\t !#-~]$": "must be one ASCII character, and no quotation mark",
+    r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$": "may hold only letters, digits, _, - and dots, and begins with no - or dot",
 }
 _BOUNDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than_equal": lambda bound: f"must be {_number(bound['ge'])} or more",
@@ -119,6 +125,9 @@ def _report_one(
     full = (*path, *inner)
     key, node = document.find(full)
     name = next((str(part) for part in reversed(full) if isinstance(part, str)), "")
+    if not inner and full and isinstance(full[-1], int):
+        # A mistake of a whole step is none of the list that it stands in.
+        name = ""
     if first["type"] == "missing":
         _report_missing(name, inner, model, document, full)
     elif first["type"] == "extra_forbidden":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -41,10 +42,10 @@ class Dedupe(BarrierStep):
     example: ClassVar[str] = 'uses: dedupe\ntext: "{{ body }}"\nnear: 0.8\n'
 
     uses: Literal["dedupe"] = Field(description="The kind of step.")
-    by: list[Column] | Literal["*"] | None = Field(
+    by: Literal["*"] | Column | list[Column] | None = Field(
         default=None,
-        description="Columns that are equal in rows that are the same; `*` is all columns.",
-        examples=[["email"], "*"],
+        description="The column, or columns, that are equal in rows that are the same; `*` is all columns.",
+        examples=["email", ["shop", "order_id"], "*"],
     )
     text: Template | None = Field(
         default=None,
@@ -121,10 +122,20 @@ class Dedupe(BarrierStep):
             raise ValueError(f"it uses no column, so that all rows would be the same; a column is `{{{{ {text} }}}}`")
         return text
 
+    @field_validator("order_by")
+    @classmethod
+    def _has_no_direction(cls, order_by: str | None) -> str | None:
+        # polars would take the word for a new name of the column, and order upwards.
+        if order_by is not None and re.search(r"\s(asc|desc)\s*$", order_by, re.IGNORECASE):
+            raise ValueError(
+                "it takes no direction; `keep: last` goes with the largest, `keep: first` with the smallest"
+            )
+        return order_by
+
     @model_validator(mode="after")
     def _compares_something(self) -> Dedupe:
         if self.by is None and self.text is None:
-            raise ValueError("say what makes rows the same: `by: [email]`, `by: '*'` (all columns), or `text`")
+            raise ValueError("say what makes rows the same: `by: email`, `by: '*'` (all columns), or `text`")
         if self.by == []:
             raise ValueError("`by` names no column; leave it out, or write '*' for all")
         if self.near is not None and self.text is None:
@@ -152,7 +163,7 @@ class Dedupe(BarrierStep):
 
         order = [] if self.order_by is None else [pl.sql_expr(self.order_by).alias(_ORDER)]
         names = [name for name in frame.collect_schema() if not name.startswith("__")]
-        compared = names if self.by == "*" else list(self.by or [])
+        compared = names if self.by == "*" else [self.by] if isinstance(self.by, str) else list(self.by or [])
         used = [name for name in names if name in {*compared, *(template_columns(self.text) if self.text else ())}]
         narrow = frame.select(ROW, *used, *order)
         schema: dict[str, pl.DataType | type[pl.DataType]] = {ROW: narrow.collect_schema()[ROW]}
