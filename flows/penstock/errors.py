@@ -15,7 +15,8 @@
     │   ├── TooManyFailures     more rows failed than the pipeline allows
     │   ├── NoSuccess           no request has succeeded for a long time
     │   ├── SourceChanged       the source is not what was planned any more
-    │   └── StorageFailed       the disk is full or a folder cannot be written
+    │   ├── StorageFailed       the disk is full or a folder cannot be written
+    │   └── FunctionFailed      a function of the user's own raised; its exception is the cause
     ├── RunLocked               another run of the same pipeline is going on
     ├── UnusableAnswer          a step cannot read what the server sent: asked again, then an error row
     │   ├── AskAgain            the answer is not as it should be: the next request tells the model why
@@ -163,6 +164,12 @@ class StorageFailed(RunStopped):
     """The disk is full or a folder cannot be written."""
 
     reason = "storage"
+
+
+class FunctionFailed(RunStopped):
+    """A function of the user's own raised: a mistake in it, and never a row at fault. Its exception is the cause."""
+
+    reason = "function"
 
 
 class UnusableAnswer(PenstockError):

@@ -6,8 +6,7 @@ import polars as pl
 import pytest
 from execute_bench import Bench
 
-from penstock.errors import InputError, SpecError
-from penstock.steps.python import FunctionFailed
+from penstock.errors import FunctionFailed, InputError, SpecError
 
 ROWS = [
     {"id": n, "customer": n % 7, "text": f"Call +49 30 12345{n:02d} or write to c{n}@example.com"} for n in range(60)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from penstock.errors import InputError
+from penstock.errors import FunctionFailed, InputError
 from penstock.steps.base import Columns, TableStep
 from penstock.steps.column_types import check_new
 from penstock.steps.functions import check_function, load_function, module_file
@@ -17,13 +18,6 @@ from penstock.values import FilePath
 
 if TYPE_CHECKING:
     import polars as pl
-
-
-class FunctionFailed(Exception):
-    """A user's function raised what elsewhere means a row or a disk at fault; its own exception is the cause.
-
-    No `PenstockError`: it is a bug in the function, and bugs end a run with their traceback.
-    """
 
 
 class Python(TableStep):
@@ -182,10 +176,13 @@ class Python(TableStep):
         return kept.with_columns(numbers)
 
     def _called(self, given: pl.DataFrame) -> object:
-        import polars as pl
-
+        function = load_function(Path(self.path), self._module, self._name)
         try:
-            return load_function(Path(self.path), self._module, self._name)(given, **self.arguments)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            # They would be taken for a row at fault, or for a full disk.
-            raise FunctionFailed(f"the function {self.function} raised {type(error).__name__}: {error}") from error
+            return function(given, **self.arguments)
+        except Exception as error:  # whatever a user's code raises is told with its own frames, and ends the run
+            own = str(module_file(Path(self.path), self._module).parent)
+            frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(own)]
+            raise FunctionFailed(
+                f"the function {self.function} raised {type(error).__name__}: {error}\n"
+                f"{''.join(traceback.format_list(frames))}Mend it, then resume; what is answered is kept"
+            ) from error
