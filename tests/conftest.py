@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -15,10 +15,14 @@ _PROCESSES = frozenset(["cli", "docs", "flow", "pipelines"])
 """Folders whose tests start commands and Prefect servers: two at a time would only be in each other's way."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What stays together when tests are divided among processes (`pytest -n 2 --dist loadgroup`)."""
-    here = Path(__file__).parent
-    for item in items:
-        place = item.path.relative_to(here)
-        group = "processes" if place.parts[0] in _PROCESSES else str(place)
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """How tests are divided among processes (`pytest -n 2`): by file, and what starts processes all in one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "processes" if file.split("/")[1] in _PROCESSES else file
+
+    return ByFile(config, log)

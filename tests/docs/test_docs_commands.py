@@ -29,8 +29,7 @@ QUICKSTART = (
     "&& .venv/bin/penstock run pipelines/embed_reviews.yaml"
 )
 NOT_RUN = {
-    "python3 -m venv .venv && .venv/bin/pip install --quiet --editable '.[dev]' "
-    "&& .venv/bin/pytest -n 2 --dist loadgroup": BY_CI,
+    "python3 -m venv .venv && .venv/bin/pip install --quiet --editable '.[dev]' && .venv/bin/pytest -n 2": BY_CI,
     "python3 -m venv .venv": BY_CI,
     ".venv/bin/pip install --quiet --editable .": BY_CI,
     ".venv/bin/pip install --editable '.[dev]'": BY_CI,
