@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import InputError
@@ -18,6 +18,7 @@ from penstock.outputs.finetune.limits import SUFFIX_2024, Rules
 from penstock.outputs.finetune.lines import read_lines
 from penstock.outputs.finetune.report import as_dict, as_lines
 from penstock.outputs.finetune.shapes import plain_example, read_object
+from penstock.sandbox.training_data import BadTrainingFile, check_training_file
 
 SYSTEM = {"role": "system", "content": "You answer support tickets."}
 SEES = Rules.of("gpt-4o-2024-08-06", tokens=False)
@@ -379,3 +380,48 @@ def test_a_key_that_stands_twice_is_found_however_it_is_written(
     _, problems = read_object(line, 1)
     keys = [key for key, _ in pairs]
     assert ("duplicate_key" in {problem.code for problem in problems}) == (len(set(keys)) < len(keys))
+
+
+def nested(depth: int) -> str:
+    return '{"messages": [{"role": "user", "content": "a"}], "tools": ' + "[" * depth + "]" * depth + "}"
+
+
+def deep_schema(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(depth):
+        schema = {"type": "object", "properties": {"a": schema}}
+    return chat(user(f"deep {depth}"), answer(), tools=[tool(parameters=schema)])
+
+
+@pytest.mark.parametrize("depth", [10, 60, 200, 320, 480, 900, 950, 980, 995, 2000])
+def test_deep_nesting_and_large_numbers_end_in_a_problem_and_not_in_a_crash(tmp_path: Path, depth: int) -> None:
+    lines = [
+        nested(depth),
+        json.dumps(deep_schema(min(depth, 300))),
+        {"messages": [{"role": 10**40, "content": 1e300}]},
+    ]
+    lines += ['{"messages": [], "tools": [' + "9" * 50 + "]}", '{"messages": 1e999}', '{"tools": "\\ud800"}']
+    report = check_files(write(tmp_path / "t.jsonl", lines), rules=SEES, most=None)
+    assert {1, 3, 4, 5, 6} <= codes_by_line(report).keys()
+
+
+MUTATED = st.sampled_from([json.dumps(good(1)), json.dumps(preference(2)), *(encoded(line).decode("latin-1")
+                           for line, _ in PLANTED if len(encoded(line)) < 2_000)])  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(MUTATED, st.integers(0, 400), st.integers(0, 9), st.text(max_size=3)), max_size=4))
+def test_whatever_a_file_holds_is_told_without_a_crash(tmp_path: Path, cuts: list[tuple[str, int, int, str]]) -> None:
+    lines = [(line[:at] + put + line[at + gone :]).encode("utf-8", "replace") for line, at, gone, put in cuts]
+    report = check_files(write(tmp_path / "t.jsonl", lines), rules=Rules.of("gpt-4o"))
+    assert json.loads(json.dumps(as_dict(report)))["errors"] == report.errors > 0
+    assert list(as_lines(report))
+
+
+@pytest.mark.parametrize("place", range(len(PLANTED)))
+def test_what_the_service_refuses_is_an_error_here(tmp_path: Path, place: int) -> None:
+    path = write(tmp_path / "t.jsonl", [*map(good, range(12)), PLANTED[place][0]])
+    try:
+        check_training_file(path, "supervised")
+    except BadTrainingFile:
+        assert check_files(path, rules=SEES).errors > 0

@@ -203,6 +203,12 @@ class _FileCheck:
         if not line.strip():
             self.found.add("blank_line", number, "the line is blank; each line holds one example")
             return
+        try:
+            self._read(line, number)
+        except RecursionError:
+            self.found.add("not_json", number, "nested too deeply")
+
+    def _read(self, line: bytes, number: int) -> None:
         value, problems = read_object(line, number)
         for problem in problems:
             self.found.add(problem.code, problem.line, problem.message)

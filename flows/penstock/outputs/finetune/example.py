@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
-from penstock.outputs.finetune.shapes import PlainMessage
+from penstock.outputs.finetune.shapes import PlainMessage, canonical
 
 
 @dataclass(slots=True)
@@ -99,8 +97,4 @@ def _images(message: dict[str, Any]) -> list[Any]:
 
 
 def _json(value: Any) -> str:
-    # Halves of surrogate pairs are a fault of their own.
-    try:
-        return msgspec.json.encode(value).decode()
-    except UnicodeEncodeError:
-        return repr(value)
+    return canonical(value).decode()

@@ -57,9 +57,17 @@ def read_object(line: bytes, number: int) -> tuple[Any, list[Problem]]:
         value = _any(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _read_exactly(line, number)
-    if _quotes(line) == _quotes(_encode(value)):
+    if _quotes(line) == _quotes(canonical(value)):
         return value, []
     return _read_exactly(line, number)
+
+
+def canonical(value: Any) -> bytes:
+    """A JSON value in one form, whatever stands in it: whole numbers of any size, halves of surrogate pairs."""
+    try:
+        return _encode(value)
+    except (OverflowError, UnicodeEncodeError):
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _quotes(line: bytes) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-import msgspec
-
 from penstock.outputs.finetune.messages import Fault
+from penstock.outputs.finetune.shapes import canonical
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _KEPT = 256
@@ -19,18 +19,15 @@ def check_tools(value: dict[str, Any]) -> Iterator[Fault]:
     """All that is wrong with ``tools``, ``functions`` and ``parallel_tool_calls`` of an example."""
     for key in ("tools", "functions"):
         if key in value:
-            try:
-                # Most files give the same tools on every line.
-                yield from _checked(msgspec.json.encode(value[key]), key)
-            except UnicodeEncodeError:
-                yield "bad_tools", f"{key!r} holds half a surrogate pair"
+            # Most files give the same tools on every line.
+            yield from _checked(canonical(value[key]), key)
     if not isinstance(value.get("parallel_tool_calls", True), bool):
         yield "bad_parallel_tool_calls", "'parallel_tool_calls' must be true or false"
 
 
 @lru_cache(maxsize=_KEPT)
 def _checked(encoded: bytes, key: str) -> tuple[Fault, ...]:
-    return tuple(_check(msgspec.json.decode(encoded), key))
+    return tuple(_check(json.loads(encoded), key))
 
 
 def _check(tools: Any, key: str) -> Iterator[Fault]:
