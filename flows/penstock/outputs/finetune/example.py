@@ -73,6 +73,8 @@ def example_of(value: dict[str, Any]) -> Example | None:
 def text_of(message: dict[str, Any]) -> str:
     """The text of a message, its images left out; calls as JSON behind it."""
     content = message.get("content")
+    if isinstance(content, str) and len(message) == 2:
+        return content
     pieces: list[str] = []
     if isinstance(content, str):
         pieces.append(content)
@@ -92,8 +94,9 @@ def count_images(message: dict[str, Any]) -> int:
 
 def _images(message: dict[str, Any]) -> list[Any]:
     content = message.get("content")
-    parts = content if isinstance(content, list) else []
-    return [part for part in parts if isinstance(part, dict) and part.get("type") == "image_url"]
+    if not isinstance(content, list):
+        return []
+    return [part for part in content if isinstance(part, dict) and part.get("type") == "image_url"]
 
 
 def _json(value: Any) -> str:
