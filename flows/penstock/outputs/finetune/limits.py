@@ -75,7 +75,8 @@ class TrainingPrice:
 PriceOf = Callable[[str], TrainingPrice | None]
 """The price of a model's training; None when it is not known."""
 
-_AS_OF = "the service's price page of 2025-05-08"
+# Not read from the page by a program, so no day is named.
+_AS_OF = "as published in 2025; look at the price page, and give --price where it differs"
 _TRAINING_PRICES = (
     (re.compile(r"gpt-4o-mini(-2024-07-18)?$"), 3.0),
     (re.compile(r"gpt-4o(-2024-08-06)?$"), 25.0),

@@ -160,10 +160,15 @@ def _cost_lines(cost: Training, report: CheckReport) -> Iterator[str]:
     if cost.price is None or usd is None:
         yield "  cost per epoch: unknown, for no price of this model's training is known"
     else:
-        yield f"  cost per epoch: ${usd:,.2f} (${cost.price.usd_per_million:g} per million tokens, {cost.price.as_of})"
-    total = "" if usd is None else f", ${usd * cost.epochs:,.2f}"
+        yield f"  cost per epoch: {_dollars(usd)} (${cost.price.usd_per_million:g} per million tokens, {cost.price.as_of})"
+    total = "" if usd is None else f", {_dollars(usd * cost.epochs)}"
     yield f"  left to choose, the service takes {_count(cost.epochs, 'epoch')}: {cost.tokens:,} tokens{total}"
 
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _dollars(usd: float) -> str:
+    # A small file costs less than a cent, and that is not nothing.
+    return f"${usd:,.2f}" if usd >= 1 or not usd else f"${usd:.2g}" if usd >= 0.0001 else "less than $0.0001"
