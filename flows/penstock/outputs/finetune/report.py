@@ -160,7 +160,8 @@ def _cost_lines(cost: Training, report: CheckReport) -> Iterator[str]:
     if cost.price is None or usd is None:
         yield "  cost per epoch: unknown, for no price of this model's training is known"
     else:
-        yield f"  cost per epoch: {_dollars(usd)} (${cost.price.usd_per_million:g} per million tokens, {cost.price.as_of})"
+        rate = f"${cost.price.usd_per_million:g} per million tokens, {cost.price.as_of}"
+        yield f"  cost per epoch: {_dollars(usd)} ({rate})"
     total = "" if usd is None else f", {_dollars(usd * cost.epochs)}"
     yield f"  left to choose, the service takes {_count(cost.epochs, 'epoch')}: {cost.tokens:,} tokens{total}"
 
