@@ -233,7 +233,7 @@ def test_a_bug_in_the_source_keeps_what_was_answered():
     with RawServer(echo) as server:
         sink = Kept()
         with pytest.raises(Bug, match="in the source"):
-            engine().run(Job(Echo(), source(), sink, provider_of(server), RunControl()))
+            engine().run(Job(Echo(), source(), sink, provider_of(server, timeouts=Timeouts(5, 5, 10)), RunControl()))
         assert len(sink.done) == len(server.seen)
 
 
@@ -280,12 +280,14 @@ from echo_jobs import Echo, Kept, echo, items, provider_of
 from raw_http import RawServer, Reply
 import os
 os.environ["ENGINE_TEST_KEY"] = "x" * 10
+from penstock.api.provider import Timeouts
 from penstock.engine import Job, RunControl, engine
 with RawServer(lambda seen: Reply(echo(seen).data, delay=0.3)) as server:
     sink = Kept()
     print("ready", flush=True)
     try:
-        engine().run(Job(Echo(), items(map(str, range(10**6))), sink, provider_of(server), RunControl()))
+        provider = provider_of(server, timeouts=Timeouts(5, 5, 10))
+        engine().run(Job(Echo(), items(map(str, range(10**6))), sink, provider, RunControl()))
     except KeyboardInterrupt:
         print("interrupted", len(sink.done) > 0, len(sink.done) == len(server.seen), flush=True)
 """

@@ -145,6 +145,14 @@ def test_a_database_that_is_not_there_or_none_is_told_by_its_path(tmp_path: Path
         _query(tmp_path, "select * from t").column_names()
 
 
+def test_whole_numbers_that_no_floating_point_number_holds_come_as_text_beside_fractions(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("create table t(id, value)")
+        connection.executemany("insert into t values (?, ?)", [(1, 2**53 + 1), (2, 0.5)])
+    connection.close()
+    assert table(_query(tmp_path, "select * from t"))["value"].to_list() == ["9007199254740993", "0.5"]
+
+
 VALUES = st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8
 )  # fmt: skip

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _BATCH = 10_000
 _ASKED = 400  # columns at once: SQLite gives 2,000 results of a query at most
 _KINDS = ("integer", "real", "text", "blob")
+_EXACT = 2**53
+"""Up to here a floating point number holds every whole number."""
 
 
 class SqliteDatabase:
@@ -86,19 +88,29 @@ class SqliteDatabase:
         types: list[Any] = []
         for begin in range(0, len(names), _ASKED):
             quoted = ['"' + name.replace('"', '""') + '"' for name in names[begin : begin + _ASKED]]
-            asked = ", ".join(f"max(typeof({name}) = '{kind}')" for name in quoted for kind in _KINDS)
+            asked = ", ".join(
+                expression
+                for name in quoted
+                for expression in (
+                    *(f"max(typeof({name}) = '{kind}')" for kind in _KINDS),
+                    f"max(typeof({name}) = 'integer' AND ({name} > {_EXACT} OR {name} < -{_EXACT}))",
+                )
+            )
             found = connection.execute(f"SELECT {asked} FROM ({query})").fetchone()  # noqa: S608  # the user's own query
-            types += [_type(*found[place : place + len(_KINDS)]) for place in range(0, len(found), len(_KINDS))]
+            each = len(_KINDS) + 1
+            types += [_type(*found[place : place + each]) for place in range(0, len(found), each)]
         return types
 
 
-def _type(integer: int | None, real: int | None, text: int | None, blob: int | None) -> Any:
-    """The type that holds values of all the kinds that occur."""
+def _type(  # the kinds in their order
+    integer: int | None, real: int | None, text: int | None, blob: int | None, large: int | None
+) -> Any:
+    """The type that holds values of all the kinds that occur; text where no number type holds them exactly."""
     import pyarrow as pa
 
     if blob:
         return pa.binary()
-    if text or not (integer or real):
+    if text or not (integer or real) or (real and large):
         return pa.string()
     return pa.float64() if real else pa.int64()
 
