@@ -233,7 +233,7 @@ def test_a_bug_in_the_source_keeps_what_was_answered():
     with RawServer(echo) as server:
         sink = Kept()
         with pytest.raises(Bug, match="in the source"):
-            engine().run(Job(Echo(), source(), sink, provider_of(server, timeouts=Timeouts(5, 5, 10)), RunControl()))
+            engine().run(Job(Echo(), source(), sink, provider_of(server), RunControl()))
         assert len(sink.done) == len(server.seen)
 
 
