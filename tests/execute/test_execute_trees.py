@@ -221,6 +221,24 @@ def test_a_failure_of_one_piece_costs_the_other_pieces_nothing_when_it_is_asked_
     assert _ids(bench, "result") == [0, 1]
 
 
+SPEAK = "uses: speak\ninput: '{{ text }}'\nvoice: alloy\nfolder: spoken\nfile_name: '{{ id }}'\nformat: wav\n"
+
+
+def test_a_row_that_comes_late_from_the_step_before_costs_the_files_of_the_others_nothing(bench: Bench) -> None:
+    bench.texts(["one", "POISON", "three"])
+    bench.pipeline(f"{EMBED}---\n{SPEAK}", more="errors: {stop_above: 100%}\n")
+    bench.server.change(poison=["POISON"])
+    assert _proven(bench).usage.requests >= 3
+    before = {path: path.read_bytes() for path in (bench.folder / "spoken").iterdir()}
+    assert len(before) == 2
+    bench.server.change(poison=[])
+    record = _proven(bench)
+    assert record.usage.requests == 2, "the row that had failed, in both steps"
+    after = {path: path.read_bytes() for path in (bench.folder / "spoken").iterdir()}
+    assert after.items() >= before.items()
+    assert len(after) == 3
+
+
 def test_steps_may_ask_different_providers(bench: Bench) -> None:
     bench.texts(["a", "b"])
     steps = EMBED + f"---\n{EMBED}id: second\nprovider: other\noutput: again"

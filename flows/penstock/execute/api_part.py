@@ -110,8 +110,9 @@ class ApiPart:
         except BaseException:
             journal.close()
             raise
-        if any(Cause(cause).asked for cause in counts["failures"]) and (self.step.saved or asking.asked.in_pieces):
-            # The part has not these answers as they came; the next run goes on from the journal.
+        if self.step.saved or asking.asked.in_pieces:
+            # The part has not these answers as they came. It is made again when a row fails here or comes late from the
+            # step before, and then they are taken from the journal.
             journal.close()
         else:
             journal.discard()
