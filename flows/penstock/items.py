@@ -38,6 +38,11 @@ class Cause(StrEnum):
         """Whether a request was sent, so that asking again may help; errors of the data stay until the data change."""
         return self not in _BEFORE_ASKING
 
+    @property
+    def mendable(self) -> bool:
+        """Whether trying the same row again may help: it was asked, or a file that it names may be there now."""
+        return self.asked or self is Cause.UNREADABLE_FILE
+
 
 _BEFORE_ASKING = frozenset(
     [Cause.SOURCE, Cause.EXPRESSION, Cause.EMPTY_INPUT, Cause.TOO_LONG, Cause.UNREADABLE_FILE],

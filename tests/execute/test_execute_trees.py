@@ -239,6 +239,44 @@ def test_a_row_that_comes_late_from_the_step_before_costs_the_files_of_the_other
     assert len(after) == 3
 
 
+def test_another_voice_writes_other_files_into_the_same_folder(bench: Bench) -> None:
+    bench.texts(["one", "two"])
+    other = SPEAK.replace("alloy", "nova") + "id: again\noutput: other\n"
+    bench.pipeline(f"{SPEAK}---\n{other}")
+    _proven(bench)
+    result = bench.result()
+    paths = [path for name in result.columns if name.endswith("path") for path in result[name].to_list()]
+    assert len(set(paths)) == len(paths) == 4
+    for path in paths:
+        assert Path(path).is_file()
+
+
+def test_a_retry_of_one_cause_leaves_a_row_with_several_failed_pieces_as_it_was(bench: Bench) -> None:
+    long = "POISON " + " ".join(f"number {number}" for number in range(6000)) + " POISON"
+    bench.texts(["short", long])
+    bench.pipeline(EMBED + "overflow: split\nbatch_size: 1", more="errors: {stop_above: 100%}\n")
+    bench.server.change(poison=["POISON"])
+    first = _proven(bench)
+    record = _proven(bench, retries=first.run_id, retry_causes=["timeout"])
+    assert record.account is not None
+    assert record.account.failures == {"invalid_request": 1}
+    assert record.usage.requests == 0
+
+
+def test_sets_by_numbers_can_be_planned_again_when_only_a_partition_is_left(bench: Bench) -> None:
+    bench.texts([f"text {number}" for number in range(19)] + ["POISON"])
+    steps = f"uses: split_exact\nsets: {{test: 8, train: rest}}\n---\n{EMBED}batch_size: 1"
+    bench.pipeline(steps, source="partition_rows: 5", more="errors: {stop_above: 100%}\n")
+    bench.server.change(poison=["POISON"])
+    _proven(bench)
+    bench.server.change(poison=[])
+    record = _proven(bench)
+    assert record.account is not None
+    assert record.account.written == 20
+    assert record.usage.requests == 1
+    assert bench.result()["set"].to_list().count("test") == 8
+
+
 def test_steps_may_ask_different_providers(bench: Bench) -> None:
     bench.texts(["a", "b"])
     steps = EMBED + f"---\n{EMBED}id: second\nprovider: other\noutput: again"

@@ -91,13 +91,13 @@ def retry(
         known = {str(one): one for one in Cause}
         if unknown := [name for name in cause if name not in known]:
             raise UsageError(f"there is no cause {unknown[0]!r}; the causes are {', '.join(known)}")
-        if fixed := [name for name in cause if not known[name].asked]:
+        if fixed := [name for name in cause if not known[name].mendable]:
             raise UsageError(
                 f"rows that failed by {fixed[0]} were never sent; mend the data and run the pipeline again"
             )
         request, record = _again(run_id, state, workers)
         failures = record.account.failures if record.account else {}
-        if not any(known[name].asked and (not cause or name in cause) for name in failures):
+        if not any(known[name].mendable and (not cause or name in cause) for name in failures):
             of_cause = " of that cause" if cause else ""
             say(f"run {record.run_id} has no failed rows{of_cause} that asking again could mend")
             return

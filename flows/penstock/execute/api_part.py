@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -102,7 +103,9 @@ class ApiPart:
             )
             failures = self._ask(asking, journal, carried)
             rows.errors += [*asking.asked.errors, *carried]
-            rows.errors += request_errors(failures, asking, rows.frame, self.name, self.keys)
+            failed = request_errors(failures, asking, rows.frame, self.name, self.keys)
+            final = {error.number for error in carried}
+            rows.errors += [error for error in failed if error.number not in final]
             lost = {error.number for error in rows.errors if error.step == self.name}
             rows.frame = rows.frame.filter(~rows.frame[ROW].is_in(sorted(lost)))
             counts = finish(rows)
@@ -126,7 +129,6 @@ class ApiPart:
     def _ask(self, asking: Questions, journal: Journal, carried: list[RowError]) -> list[Failed]:
         asked, answered = asking.asked, journal.answered
         numbers = {digest: number for number, digest in enumerate(asking.digests)}
-        final = {error.asked for error in carried}
         lost = {error.number for error in carried}
         sink = CountingSink(journal, asking.digests, control=self.control)
         sink.stops = self.name if self.step.on_error == "stop" else ""
@@ -136,10 +138,11 @@ class ApiPart:
                 sink.copies[numbers[waiting[-1]]] += 1
         self.carried_rows = len(asked.rows) - len(lost) - sink.copies.total()
         self.control.note_rows(done=len(asked.passed) + self.carried_rows, failed=len(asked.errors) + len(carried))
+        wanted = {digest for row, digests in asked.rows.items() if row not in lost for digest in digests}
         items = [
             item
             for item, digest in zip(asking.items, asking.digests, strict=True)
-            if digest not in answered and digest not in final
+            if digest in wanted and digest not in answered
         ]
         if items:
             engine().run(Job(self.step, items, sink, self.provider, self.control, concurrency=self.step.concurrency))
@@ -156,7 +159,7 @@ class ApiPart:
             step=self.step,
             journal=journal,
             fields=part_writer.answer_fields(self.step, journal),
-            saving=Saving(self.step.saved, self.place),
+            saving=Saving(self.step.saved, json.dumps(self.step.content(), sort_keys=True).encode(), self.place),
             usage_name=usage_name if self.step.usage else None,
             note_usage=sums.add,
         )

@@ -1,7 +1,7 @@
 """Answers that are files: each is written whole to its folder, and the table holds its path.
 
-A file's name ends with a digest of what was asked for. So two rows never write the same file, a repeated run writes
-the same files again, and a published table of before still means the files that it meant.
+A file's name ends with a digest of what was asked for and how. So two rows never write the same file, a repeated run
+writes the same files again, and a published table of before still means the files that it meant.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _UNSAFE = re.compile(r"[^\w.-]+")
 _LONGEST_NAME = 100
-_DIGEST_DIGITS = 8
+_DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,12 @@ class Saving:
 
     Attributes:
         files: what is written, see `penstock.steps.base.SavedFile`.
+        made_by: the step's settings: another voice is another file.
         place: from a folder of the settings to the one to write to, which is another one in a rehearsal.
     """
 
     files: Sequence[SavedFile]
+    made_by: bytes
     place: Callable[[Path], Path]
     _renderers: dict[str, Callable[[Mapping[str, Any]], str]] = field(default_factory=dict)
 
@@ -83,7 +86,7 @@ class Saving:
         if content is None:
             return None
         data = content.encode() if isinstance(content, str) else content
-        digest = b"".join(asked.rows[row[ROW]]).hex()[:_DIGEST_DIGITS]
+        digest = blake2b(self.made_by + b"".join(asked.rows[row[ROW]]), digest_size=_DIGEST_BYTES).hexdigest()
         target = self.place(Path(file.folder)) / f"{self._name(file, row)}-{digest}{file.ending}"
         if not (target.is_file() and target.stat().st_size == len(data) and target.read_bytes() == data):
             with whole_or_absent(target) as temporary:

@@ -18,7 +18,7 @@ from penstock.plan.model import Partition, StepEstimate
 from penstock.sources import Source
 from penstock.spec.model import Spec
 from penstock.steps import ApiStep, BarrierStep, Step, TableStep, parents
-from penstock.steps.base import FATE, KEY, PARTITION, ROW
+from penstock.steps.base import KEY, PARTITION, ROW
 from penstock.steps.decisions import carried_out, decided, key_text, looked_at
 from penstock.steps.filter import Filter
 from penstock.tokens import counter
@@ -42,6 +42,7 @@ class _Sampled:
         whole: whether they are all rows.
         exact: whether they are exactly the rows that will reach the next step.
         answers: columns that a run will have from a model, and that are empty here.
+        alone: whether there are no other rows in partitions that are done.
     """
 
     frame: pl.DataFrame
@@ -51,6 +52,7 @@ class _Sampled:
     partitions: int
     note: str = ""
     answers: frozenset[str] = frozenset()
+    alone: bool = True
 
 
 def estimate(
@@ -60,11 +62,16 @@ def estimate(
     partitions: Sequence[Partition],
     *,
     every_row: bool = False,
+    all_partitions: bool = True,
 ) -> tuple[StepEstimate, ...]:
-    """One estimate per API step for the partitions given, which are those still to do."""
+    """One estimate per API step for the partitions given, which are those still to do.
+
+    Args:
+        all_partitions: whether no other partition is done already, which a step that looks at all rows would see too.
+    """
     if not spec.api_steps or not partitions:
         return ()
-    sampled = [_sample(source, schema, partitions, every_row=every_row)]
+    sampled = [replace(_sample(source, schema, partitions, every_row=every_row), alone=all_partitions)]
     estimates: list[StepEstimate] = []
     for step, parent in zip(spec.steps, parents(spec.steps), strict=True):
         rows = sampled[parent + 1]
@@ -93,14 +100,19 @@ def _decided(step: BarrierStep, rows: _Sampled) -> _Sampled:
     import polars as pl
 
     frame = rows.frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW))
-    decision = decided(step, [looked_at(frame.drop(PARTITION).lazy(), step, [], 0)])
-    knows = rows.whole and not rows.answers
-    if not knows:
-        decision = decision.with_columns(pl.lit(None, dtype=pl.String).alias(FATE))
-    kept = carried_out(frame, decision, step).frame.drop(ROW)
+    knows = rows.whole and rows.alone and not rows.answers
+    seen = frame if knows else frame.clear()
+    decision = decided(step, [looked_at(seen.drop(PARTITION).lazy(), step, [], 0)])
+    kept = carried_out(seen, decision, step).frame.drop(ROW)
     if knows:
         return replace(rows, frame=kept)
-    return replace(rows, frame=kept, exact=False, note=f"at most: {step.name!r} decides when it sees all rows")
+    new = [pl.lit(None, dtype=kind).alias(name) for name, kind in kept.schema.items() if name not in rows.frame.columns]
+    return replace(
+        rows,
+        frame=rows.frame.with_columns(new),
+        exact=False,
+        note=f"at most: {step.name!r} decides when it sees all rows",
+    )
 
 
 def _sample(

@@ -60,7 +60,10 @@ def make_plan(
     partitions = _partitions(spec, segments, group_slices(slices, rows), encode_schema(schema))
     tasks, reuse = plan_tasks(state, segments, partitions, retry_causes)
     to_do = {task.partition for task in tasks}
-    estimates = estimate(spec, source, schema, [one for one in partitions if one.index in to_do], every_row=every_row)
+    missing = [one for one in partitions if one.index in to_do]
+    estimates = estimate(
+        spec, source, schema, missing, every_row=every_row, all_partitions=len(missing) == len(partitions)
+    )
     check_budget(spec, estimates)
     suffix = _suffix(limit, rehearsal=rehearsal)
     targets = tuple(str(output.beside(suffix).target) for output in spec.outputs)

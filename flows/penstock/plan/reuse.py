@@ -18,14 +18,16 @@ _Key = tuple[str, int]
 def finished_counts(files: PartFiles, retry_causes: Sequence[str] | None = None) -> dict[str, Any] | None:
     """The counts of a part that needs no more work; None when it is missing or has rows to ask again.
 
-    Failures of requests are never taken as final: unless `retry_causes` says which, all are asked again. A part whose
+    Failures of requests are never taken as final: unless `retry_causes` says which, all are asked again, and files that
+    could not be read are looked at again. A part whose
     errors part is gone is made again, which pays for nothing that it holds: else its failed rows would vanish.
     """
     counts = read_counts(files.part)
     if counts is None or (counts["failed"] and not files.errors.exists()):
         return None
     causes = counts["failures"]
-    again = [cause for cause in causes if Cause(cause).asked and (retry_causes is None or cause in retry_causes)]
+    mendable = [cause for cause in causes if Cause(cause).mendable]
+    again = [cause for cause in mendable if retry_causes is None or cause in retry_causes]
     return None if again else counts
 
 

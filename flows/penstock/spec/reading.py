@@ -147,6 +147,14 @@ class Reading:
             self._document.add(node.span, "`providers` must be a mapping of names", "for example providers: {local: …}")
             self._broken.add("providers")
             return
+        for name in PROVIDERS:
+            if name in node.values:
+                key = self._document.find(("providers", name))[0]
+                span = key.span if key is not None else node.span
+                self._document.add(
+                    span, f"`{name}` is what the pipeline's own provider is called", "give it another name"
+                )
+                self._broken.add("providers")
         found = {name: self._named_provider(root, name) for name in node.values}
         if None in found.values():
             self._broken.add("providers")
