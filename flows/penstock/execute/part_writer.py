@@ -83,11 +83,12 @@ class Answers:
             return schema.empty_table() if not numbers else _nulls(len(numbers), schema)
         pieces = [(number, digest) for number in known for digest in asked.rows[number]]
         table = self.journal.take([digest for _, digest in pieces])
-        # Of what stands several times, also among the pieces of one row, only the first has the cost.
-        firsts = {digest: place for place, (number, digest) in reversed(list(enumerate(pieces)))}
-        copies = pa.array(
-            [asked.owners[digest] != number or firsts[digest] != place for place, (number, digest) in enumerate(pieces)]
-        )
+        is_copy = [asked.owners[digest] != number for number, digest in pieces]
+        if len(pieces) > len(known):
+            # Of what stands several times among the pieces of one row, only the first has the cost.
+            firsts = {digest: place for place, (_, digest) in reversed(list(enumerate(pieces)))}
+            is_copy = [copy or firsts[pieces[place][1]] != place for place, copy in enumerate(is_copy)]
+        copies = pa.array(is_copy)
         # By its place: an answer's column may be called `usage` too.
         usage = _without_copies(table.columns[-1].combine_chunks(), copies)
         self.note_usage(usage)
