@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from penstock.errors import InputError
 from penstock.plan.estimate import estimate
@@ -18,6 +19,9 @@ from penstock.spec import Loaded, Spec, dump
 from penstock.steps import ApiStep
 from penstock.steps.base import PARTITION
 from penstock.tables.state import State
+
+if TYPE_CHECKING:
+    import polars as pl
 
 HIDDEN = frozenset({"__row", "__holds", PARTITION})
 """Columns that rows have while a plan is made or walked, and that no part has."""
@@ -61,14 +65,11 @@ def make_plan(
     tasks, reuse = plan_tasks(state, segments, partitions, retry_causes)
     to_do = {task.partition for task in tasks}
     missing = [one for one in partitions if one.index in to_do]
-    estimates = estimate(
-        spec, source, schema, missing, every_row=every_row, all_partitions=len(missing) == len(partitions)
-    )
+    alone = len(missing) == len(partitions)
+    estimates = estimate(spec, source, schema, missing, every_row=every_row, all_partitions=alone)
     check_budget(spec, estimates)
     suffix = _suffix(limit, rehearsal=rehearsal)
-    targets = tuple(str(output.beside(suffix).target) for output in spec.outputs)
-    for output in spec.outputs:
-        output.beside(suffix).check(output_schema(spec.steps, frames, output.reads))
+    targets = _checked_targets(spec, suffix, frames)
     return Plan(
         pipeline=spec.name,
         file=str(loaded.file.absolute()),
@@ -98,6 +99,13 @@ def _check_names(columns: Iterable[str]) -> None:
         raise InputError(
             f"the source has a column {taken[0]!r}, a name that Penstock uses itself; give it another name"
         )
+
+
+def _checked_targets(spec: Spec, suffix: str, frames: Sequence[pl.DataFrame]) -> tuple[str, ...]:
+    """Where each output is published, after making sure that it can be."""
+    for output in spec.outputs:
+        output.beside(suffix).check(output_schema(spec.steps, frames, output.reads))
+    return tuple(str(output.beside(suffix).target) for output in spec.outputs)
 
 
 def check_budget(spec: Spec, estimates: Sequence[StepEstimate]) -> None:
