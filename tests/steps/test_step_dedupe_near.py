@@ -12,10 +12,10 @@ from barrier_harness import carry_out
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.steps import near_pairs
 from penstock.steps.base import SIMILARITY
 from penstock.steps.dedupe import Dedupe
-from penstock.steps.minhash import similarities, sketches
+from penstock.texts import near_pairs
+from penstock.texts.minhash import similarities, sketches
 
 Make = Callable[[str], Any]
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from penstock.errors import InputError
-from penstock.steps.personal import DETECTORS, is_card, is_iban, is_luhn
 from penstock.steps.redact import Redact
+from penstock.texts.personal import DETECTORS, is_card, is_iban, is_luhn
 
 Make = Callable[[str], Any]
 ALL = ["mail", "phone", "card", "iban", "key", "ip"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import BeforeValidator, WithJsonSchema
 
 from penstock.steps.shares import with_chances
-from penstock.steps.stable_hash import hash_64, row_texts
+from penstock.texts.stable_hash import hash_64, row_texts
 from penstock.values import parse_count, parse_share
 
 if TYPE_CHECKING:

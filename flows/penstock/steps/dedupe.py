@@ -11,11 +11,11 @@ from pydantic import Field, field_validator, model_validator
 from penstock.errors import ExpressionError
 from penstock.expressions import Column, Sql, Template, template_columns
 from penstock.steps.base import FATE, INTO, KEY, MERGED, PARTITION, ROW, SIMILARITY, BarrierStep, Columns
-from penstock.steps.minhash import similarities, sketches
-from penstock.steps.near_pairs import near_clusters
 from penstock.steps.rendering import rendered, template_fault
-from penstock.steps.shingles import Ignored, Unit, without
-from penstock.steps.stable_hash import hash_64, hash_128, row_texts
+from penstock.texts.minhash import similarities, sketches
+from penstock.texts.near_pairs import near_clusters
+from penstock.texts.shingles import Ignored, Unit, without
+from penstock.texts.stable_hash import hash_64, hash_128, row_texts
 from penstock.values import Share
 
 if TYPE_CHECKING:

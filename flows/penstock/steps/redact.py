@@ -13,7 +13,7 @@ from pydantic_core import SchemaValidator, core_schema
 from penstock.expressions import Column
 from penstock.steps.base import Columns, TableStep
 from penstock.steps.column_types import check_new, check_text, require_text
-from penstock.steps.personal import DETECTORS, Detector, Kind
+from penstock.texts.personal import DETECTORS, Detector, Kind
 
 if TYPE_CHECKING:
     import polars as pl

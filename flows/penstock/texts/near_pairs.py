@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
-from penstock.steps.minhash import band_key, similarities
+from penstock.texts.minhash import band_key, similarities
 
 if TYPE_CHECKING:
     import polars as pl

@@ -8,8 +8,8 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.steps.shingles import mixed, shingle_hashes
-from penstock.steps.stable_hash import hash_64, hash_128, row_texts
+from penstock.texts.shingles import mixed, shingle_hashes
+from penstock.texts.stable_hash import hash_64, hash_128, row_texts
 
 MASK = 2**64 - 1
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from penstock.steps.stable_hash import hash_64
+from penstock.texts.stable_hash import hash_64
 
 if TYPE_CHECKING:
     import polars as pl

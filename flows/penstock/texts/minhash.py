@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from penstock.steps.shingles import Unit, shingle_hashes
+from penstock.texts.shingles import Unit, shingle_hashes
 
 if TYPE_CHECKING:
     import polars as pl
