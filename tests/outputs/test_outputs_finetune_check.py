@@ -58,6 +58,11 @@ ONE = '{"messages": [{"role": "user", "content": "%s"}, {"role": "assistant", "c
 HALF = ONE % ("a \\ud83d", "One half of a pair is no character at all.")
 TWICE = ONE % ('a", "content": "b', "One of two contents is lost without a word.")
 SAME = chat(user("What do you sell at the moment?"), answer("We sell parcels of all sizes, small and large."))
+LONG = (
+    "The man who brought it rang at the door of the neighbours on the left, left a brown box with them, and drove on. "
+    "They say that nothing was in it but paper. What has become of the lamp that I have paid for?"
+)
+NEAR = chat(user(LONG), answer("It was left with Mrs Orchard, who lives next door."))
 
 # A line each: what it is and the codes that are found in it, no others.
 PLANTED: list[tuple[Any, set[str]]] = [
@@ -120,7 +125,7 @@ PLANTED: list[tuple[Any, set[str]]] = [
     (chat(user([image("https://example.com/a.png", detail="best")]), answer()), {"bad_image"}),
     (chat(user([BIG]), answer()), {"image_too_large"}),
     (chat(user([PICTURE] * 11), answer()), {"too_many_images"}),
-    ({"messages": [user("s1"), answer()]}, {"no_system"}),
+    ({"messages": [user("s1"), answer("Nobody has told us how we should speak in this one.")]}, {"no_system"}),
     (chat(user("s2"), answer("No")), {"short_answer"}),
     (chat(user(""), answer("You have asked me nothing, so there is no answer.")), {"empty_content"}),
     (SAME, set()),
@@ -128,6 +133,14 @@ PLANTED: list[tuple[Any, set[str]]] = [
     (chat(user("What do you sell at the moment?"), answer("We sell nothing at all, and never have sold anything.")),
      {"contradiction"}),
     (chat(user("My key is sk-" + "a1" * 20), answer("Thank you, I shall forget it at once.")), {"secret"}),
+    (NEAR, set()),
+    (chat(user(LONG.replace("brown", "black")), answer("It was left with Mrs Orchard, who lives next door.")),
+     {"near_duplicate"}),
+    (chat(user("p1"), answer("Write to ann.archer@example.org, and she will see to it.")), {"personal_mail"}),
+    (chat(user("p2"), answer("Ring +44 20 7946 0018, and somebody will see to it soon.")), {"personal_phone"}),
+    (chat(user("It was paid for with 4111 1111 1111 1111, I am sure."), answer()), {"personal_card"}),
+    (chat(user("Please pay it back to GB29 NWBK 6016 1331 9268 19 today."), answer()), {"personal_iban"}),
+    (chat(user("It comes from 203.0.113.77, as far as we can see."), answer()), {"personal_ip"}),
 ]  # fmt: skip
 
 
@@ -178,6 +191,7 @@ def test_every_code_has_a_test(tmp_path: Path) -> None:
         "byte_order_mark", "line_too_long", "missing_input", "missing_output", "output_not_assistant", "same_outputs",
         "input_ends_with_assistant", "image_not_taken", "over_context", "too_few_examples", "file_too_large",
         "too_many_image_examples", "suffix_too_long", "suffix_empty", "file_name", "leak", "leak_prompt",
+        "leak_near", "leak_group", "flagged", "format_not_taken", "over_context_estimated",
     }  # fmt: skip
     assert set().union(*(expected for _, expected in PLANTED)) | elsewhere == ERRORS.keys() | WARNINGS.keys()
 
@@ -274,14 +288,14 @@ def test_a_suffix_has_18_characters_in_2024_and_64_today(tmp_path: Path) -> None
 
 def test_few_examples_a_large_file_and_another_name_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "t.json", [good(number) for number in range(9)])
-    monkeypatch.setattr("penstock.outputs.finetune.check.LARGEST_FILE", 100)
+    monkeypatch.setattr("penstock.outputs.finetune.file_check.LARGEST_FILE", 100)
     report = check_files(path, rules=SEES)
     assert codes_by_line(report) == {0: {"too_few_examples", "file_too_large", "file_name"}}
 
 
 def test_too_many_examples_with_images_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = [chat(user([{"type": "text", "text": f"What is {at}?"}, PICTURE]), answer()) for at in range(12)]
-    monkeypatch.setattr("penstock.outputs.finetune.check.MOST_IMAGE_EXAMPLES", 11)
+    monkeypatch.setattr("penstock.outputs.finetune.file_check.MOST_IMAGE_EXAMPLES", 11)
     assert codes(check_files(write(tmp_path / "t.jsonl", seen), rules=SEES)) == {"too_many_image_examples"}
 
 

@@ -160,7 +160,7 @@ def test_distributions_are_exact_and_their_bars_hold_every_value_once(values: li
 def test_structure_is_checked_at_tens_of_megabytes_a_second(tmp_path: Path) -> None:
     """A fifth of what a quiet machine does (84 MB per CPU-second), so that only a blunder fails here."""
     path = write(tmp_path / "t.jsonl", some_examples(24)[1:20] * 2_000)
-    rules = Rules.of(tokens=False)
+    rules = Rules.of(tokens=False, near=None, personal=())
     check_files(write(tmp_path / "first.jsonl", some_examples(12)), rules=rules)
     began = time.process_time()
     report = check_files(path, rules=rules)

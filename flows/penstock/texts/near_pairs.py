@@ -57,6 +57,38 @@ def near_clusters(sketch: pl.DataFrame, block: pl.Series | None, texts: pl.Serie
     return search.clusters.numbers()
 
 
+def nearest(sketch: pl.DataFrame, others: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """Of each row of `sketch` that is like one of `others` the most alike that was found.
+
+    Where many of `others` agree in a band, the first 32 of them are looked at.
+
+    Args:
+        sketch: the words of sketches.
+        others: those of others, by the same names.
+        threshold: how alike they must be, 0 to 1.
+
+    Returns:
+        `row` and `other` (UInt32, the places), `similarity` (Float64); in the order of `row`.
+    """
+    import polars as pl
+
+    bins = 8 * sketch.width
+    rows = band_rows(threshold, bins)
+    both = pl.concat([sketch, others])
+    found = pl.DataFrame(schema={"row": pl.UInt32, "other": pl.UInt32, "similarity": pl.Float64})
+    for first in range(0, bins - rows + 1, rows):
+        key = band_key(sketch.columns, first, rows).alias("key")
+        mine = sketch.select(key, pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"))
+        theirs = others.select(key, pl.int_range(pl.len(), dtype=pl.UInt32).alias("other"))
+        theirs = theirs.filter(pl.col("key").is_in(mine["key"].unique().implode())).group_by("key").head(_SMALL)
+        pairs = mine.join(theirs, on="key").select("row", "other").join(found, on=["row", "other"], how="anti")
+        alike = similarities(both, pairs["row"], pairs["other"] + len(sketch))
+        pairs = pairs.with_columns(alike).filter(pl.col("similarity") >= threshold)
+        best = pl.concat([found, pairs]).sort("row", -pl.col("similarity"), "other")
+        found = best.unique("row", keep="first", maintain_order=True)
+    return found
+
+
 class _Search:
     """The clusters found so far, and the buckets of one band after the other."""
 

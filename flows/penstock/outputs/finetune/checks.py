@@ -6,14 +6,13 @@ Sources: the service's guides on supervised, vision and preference fine-tuning, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 from penstock.outputs.finetune.example import count_images
-from penstock.outputs.finetune.limits import MOST_IMAGES, Rules
+from penstock.outputs.finetune.limits import MOST_IMAGES, Format, Rules
 from penstock.outputs.finetune.messages import Fault, check_messages, kind_of
 from penstock.outputs.finetune.tools import check_calls, check_tools
 
-Format = Literal["chat", "preference"]
 _CHAT_KEYS = {"messages", "tools", "functions", "parallel_tool_calls"}
 _INPUT_KEYS = _CHAT_KEYS
 _OUTPUTS = ("preferred_output", "non_preferred_output")
@@ -40,6 +39,8 @@ def check_example(value: Any, form: Format, rules: Rules) -> Iterator[Fault]:
     told = format_of(value)
     if told is not None and told != form:
         yield "mixed_formats", f"a {told} line in a file that begins with {form} lines"
+    if rules.formats is not None and (told or form) not in rules.formats:
+        yield "format_not_taken", f"{rules.model} is tuned with {' and '.join(rules.formats)} lines only"
     yield from _preference(value) if (told or form) == "preference" else _chat(value)
     yield from _check_images(value, rules)
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from penstock.outputs.finetune.shapes import PlainMessage, canonical
 
+INSTRUCTING = ("system", "developer")
+"""Roles of messages that say how to answer; reasoning models call the system's message the developer's."""
+
 
 @dataclass(slots=True)
 class Example:
@@ -35,6 +38,15 @@ class Example:
         prompt = hash((self.context, *self.images, *self.roles[:-1], *self.texts[:-1]))
         answer = hash(self.texts[-1])
         return hash((prompt, answer, self.other_output, self.roles[-1])), prompt, answer
+
+    @property
+    def said(self) -> str:
+        """The texts of the conversation: the system's are often the same in all examples."""
+        return (
+            "\n".join([text for role, text in zip(self.roles, self.texts, strict=True) if role not in INSTRUCTING])
+            .encode("utf-8", "replace")
+            .decode()
+        )
 
     @property
     def normal_prompt(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,6 +22,7 @@ ERRORS = {
     "bad_text": "half a surrogate pair, which is no character",
     "legacy_format": "a prompt and completion line, which chat models do not take",
     "mixed_formats": "a line of another format than the first",
+    "format_not_taken": "a format that the model is not tuned with",
     "unknown_key": "an unknown key of an example",
     "no_messages": "no messages",
     "bad_messages": "messages that are not a list",
@@ -77,10 +79,22 @@ WARNINGS = {
     "same_outputs": "a preference between two equal outputs",
     "duplicate": "an example that stands in the file before",
     "contradiction": "another answer to the same prompt",
+    "near_duplicate": "an example much like one that stands in the file before",
     "leak": "a validation example that is also trained on",
     "leak_prompt": "a validation prompt that is also trained on, spaces and case aside",
+    "leak_near": "a validation example much like one that is trained on",
+    "leak_group": "a validation example of a group that is also trained on",
+    "over_context_estimated": "more tokens than the model trains on, if tools and images count as estimated",
     "secret": "something shaped like a key",
+    "personal_mail": "a mail address",
+    "personal_phone": "a telephone number",
+    "personal_card": "the number of a payment card",
+    "personal_iban": "an account number (IBAN)",
+    "personal_ip": "an IP address",
+    "flagged": "content that was flagged as harmful",
 }
+TITLES = {**ERRORS, **WARNINGS}
+"""What each code stands for, in words."""
 EXAMPLES_SHOWN = 10
 
 
@@ -92,11 +106,13 @@ class Problem:
         code: one of `ERRORS` or `WARNINGS`.
         line: from 1; 0 when it is about the file as a whole.
         message: what is wrong, with the value at fault, and what is allowed. Without keys.
+        row: the key of the row that the line was made of, where an output wrote the file; without keys too.
     """
 
     code: str
     line: int
     message: str
+    row: str | None = None
 
     @property
     def severity(self) -> Severity:
@@ -110,9 +126,11 @@ class Found:
 
     Attributes:
         most: how many problems of each code are kept; None for all of them.
+        row_of: the key of the row that a line was made of; None where lines come from no rows.
     """
 
     most: int | None = EXAMPLES_SHOWN
+    row_of: Callable[[int], str | None] | None = None
     counts: Counter[str] = field(default_factory=Counter)
     kept: dict[str, list[Problem]] = field(default_factory=dict)
 
@@ -121,7 +139,8 @@ class Found:
         self.counts[code] += times
         kept = self.kept.setdefault(code, [])
         if self.most is None or len(kept) < self.most:
-            kept.append(Problem(code, line, redact(message)))
+            row = self.row_of(line) if self.row_of is not None and line else None
+            kept.append(Problem(code, line, redact(message), None if row is None else redact(row)))
 
     @property
     def errors(self) -> int:

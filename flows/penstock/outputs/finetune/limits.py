@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
+
+from penstock.texts.personal import Kind
 
 FEWEST_EXAMPLES = 10
 LARGEST_FILE = 512 * 1024 * 1024
@@ -18,6 +21,13 @@ MOST_IMAGE_EXAMPLES = 50_000
 SUFFIX_2024 = 18
 SUFFIX_TODAY = 64
 DEFAULT_MODEL = "gpt-4o-mini-2024-07-18"
+NEAR = 0.8
+"""How alike two examples are from which on they are told: the share of runs of three words that they have in common."""
+Format = Literal["chat", "preference"]
+"""Of a line: a conversation to learn by heart, or a prompt with a better and a worse answer."""
+FORMATS: tuple[Format, ...] = ("chat", "preference")
+KINDS: tuple[Kind, ...] = ("key", "mail", "iban", "card", "ip", "phone")
+"""All kinds of personal data and keys that can be looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +37,23 @@ class ModelLimits:
     Attributes:
         context: tokens of a training example.
         images: whether it is trained on images.
+        formats: of lines that it is trained with.
     """
 
     context: int | None = None
     images: bool | None = None
+    formats: tuple[Format, ...] | None = None
 
 
+_BOTH: tuple[Format, ...] = ("chat", "preference")
 # The first that matches counts: snapshots before their families.
 _MODELS = (
-    (re.compile(r"gpt-4o-mini(-2024-07-18)?$"), ModelLimits(65_536, images=False)),
-    (re.compile(r"gpt-4o(-2024-08-06)?$"), ModelLimits(65_536, images=True)),
-    (re.compile(r"gpt-4\.1(-mini|-nano)?(-2025-04-14)?$"), ModelLimits(65_536)),
-    (re.compile(r"gpt-4(-0613)?$"), ModelLimits(8_192, images=False)),
-    (re.compile(r"gpt-3\.5-turbo-0613$"), ModelLimits(4_096, images=False)),
-    (re.compile(r"gpt-3\.5-turbo(-0125|-1106)?$"), ModelLimits(16_385, images=False)),
+    (re.compile(r"gpt-4o-mini(-2024-07-18)?$"), ModelLimits(65_536, images=False, formats=_BOTH)),
+    (re.compile(r"gpt-4o(-2024-08-06)?$"), ModelLimits(65_536, images=True, formats=_BOTH)),
+    (re.compile(r"gpt-4\.1(-mini|-nano)?(-2025-04-14)?$"), ModelLimits(65_536, formats=_BOTH)),
+    (re.compile(r"gpt-4(-0613)?$"), ModelLimits(8_192, images=False, formats=("chat",))),
+    (re.compile(r"gpt-3\.5-turbo-0613$"), ModelLimits(4_096, images=False, formats=("chat",))),
+    (re.compile(r"gpt-3\.5-turbo(-0125|-1106)?$"), ModelLimits(16_385, images=False, formats=("chat",))),
 )
 
 
@@ -103,6 +116,9 @@ class Rules:
         images: whether images are allowed; None when that is not known, and then they are.
         suffix_longest: characters of a suffix.
         tokens: whether tokens are counted, which takes most of the time.
+        formats: of lines that are allowed; None when that is not known, and then all are.
+        near: how alike examples are told, from 0.5 to 1; None looks for equal ones only.
+        personal: kinds of personal data and keys that are looked for.
     """
 
     model: str = DEFAULT_MODEL
@@ -110,6 +126,9 @@ class Rules:
     images: bool | None = None
     suffix_longest: int = SUFFIX_TODAY
     tokens: bool = True
+    formats: tuple[Format, ...] | None = None
+    near: float | None = NEAR
+    personal: tuple[Kind, ...] = KINDS
 
     @classmethod
     def of(
@@ -120,6 +139,9 @@ class Rules:
         images: bool | None = None,
         suffix_longest: int = SUFFIX_TODAY,
         tokens: bool = True,
+        formats: tuple[Format, ...] | None = None,
+        near: float | None = NEAR,
+        personal: tuple[Kind, ...] = KINDS,
     ) -> Rules:
         """The rules of a model; what is given goes before the table."""
         known = limits_of(model)
@@ -129,6 +151,9 @@ class Rules:
             known.images if images is None else images,
             suffix_longest,
             tokens,
+            known.formats if formats is None else formats,
+            near,
+            personal,
         )
 
 

@@ -7,7 +7,7 @@ one process; two different texts share one with a chance of some 10**-7 in a fil
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from penstock.outputs.finetune.example import Example
@@ -32,9 +32,11 @@ class Digests:
         self._prompts = array("q")
         self._answers = array("q")
         self._normal = array("q") if normal else None
+        self._grouped = array("I")
+        self._groups = array("q")
 
-    def add(self, line: int, example: Example) -> None:
-        """Keep those of the example on a line."""
+    def add(self, line: int, example: Example, group: str | None = None) -> None:
+        """Keep those of the example on a line, and of its group if it has one."""
         whole, prompt, answer = example.digests
         self._lines.append(line)
         self._whole.append(whole)
@@ -42,6 +44,25 @@ class Digests:
         self._answers.append(answer)
         if self._normal is not None:
             self._normal.append(example.normal_prompt)
+        if group is not None:
+            self._grouped.append(line)
+            self._groups.append(hash(group))
+
+    @property
+    def lines(self) -> Sequence[int]:
+        """The line of each example."""
+        return self._lines
+
+    def rows_without(self, told: Collection[int]) -> pl.Series:
+        """Places in `lines` (UInt32) of the lines that are not among `told`."""
+        import polars as pl
+
+        lines = self._column("line")
+        return (~lines.is_in(pl.Series(list(told), dtype=pl.UInt32).implode())).arg_true()
+
+    def group_leaks(self, training: Digests) -> Iterator[Pair]:
+        """Lines of this file whose group is also in `training`, and the first line of it there."""
+        yield from self._joined(training, "group").sort("line").iter_rows()
 
     def duplicates(self) -> Iterator[Pair]:
         """Lines whose example stood before, with the first line of it."""
@@ -84,8 +105,9 @@ class Digests:
     def _joined(self, training: Digests, name: str) -> pl.DataFrame:
         import polars as pl
 
-        mine = pl.DataFrame([self._column("line"), self._column(name).alias("key")])
-        other = pl.DataFrame([training._column("line").alias("first"), training._column(name).alias("key")])
+        line = "grouped" if name == "group" else "line"
+        mine = pl.DataFrame([self._column(line).alias("line"), self._column(name).alias("key")])
+        other = pl.DataFrame([training._column(line).alias("first"), training._column(name).alias("key")])
         other = other.filter(pl.col("key").is_in(mine["key"].implode())).group_by("key").agg(pl.col("first").min())
         return mine.join(other, on="key").select("line", "first")
 
@@ -99,9 +121,11 @@ class Digests:
             "prompt": self._prompts,
             "answer": self._answers,
             "normal": self._normal,
+            "grouped": self._grouped,
+            "group": self._groups,
         }[name]
         if held is None:
             raise ValueError("normalised prompts were not kept")
-        kind = pa.uint32() if name == "line" else pa.int64()
+        kind = pa.uint32() if name in {"line", "grouped"} else pa.int64()
         column = pa.Array.from_buffers(kind, len(held), [None, pa.py_buffer(held.tobytes())])
         return pl.Series(name, pl.from_arrow(column))

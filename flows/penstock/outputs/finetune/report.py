@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from penstock.outputs.finetune.check import CheckReport, FileReport
-from penstock.outputs.finetune.faults import ERRORS, WARNINGS, Found
+from penstock.outputs.finetune.faults import ERRORS, WARNINGS, Found, Problem
 from penstock.outputs.finetune.statistics import Distribution, Training
 
 _BAR = 30
@@ -58,11 +58,9 @@ def _told(found: Found, name: str) -> Iterator[str]:
                 times = f"  {count:,} times" if count > 1 else ""
                 yield f"{severity}  {code}: {title}{times}"
                 for problem in found.kept[code]:
-                    yield (
-                        f"  {name}:{problem.line}: {problem.message}"
-                        if problem.line
-                        else f"  {name}: {problem.message}"
-                    )
+                    place = f"{name}:{problem.line}" if problem.line else name
+                    row = "" if problem.row is None else f" (row {problem.row})"
+                    yield f"  {place}:{row} {problem.message}"
                 if count > len(found.kept[code]):
                     yield f"  … and {count - len(found.kept[code]):,} more"
 
@@ -74,12 +72,17 @@ def _problems(found: Found) -> list[dict[str, Any]]:
             "severity": severity,
             "title": titles[code],
             "count": count,
-            "first": [{"line": one.line, "message": one.message} for one in found.kept[code]],
+            "first": [_told_of(one) for one in found.kept[code]],
         }
         for titles, severity in ((ERRORS, "error"), (WARNINGS, "warning"))
         for code in titles
         if (count := found.counts[code])
     ]
+
+
+def _told_of(problem: Problem) -> dict[str, Any]:
+    row = {} if problem.row is None else {"row": problem.row}
+    return {"line": problem.line, **row, "message": problem.message}
 
 
 def _file(file: FileReport, context: int | None) -> dict[str, Any]:
