@@ -16,6 +16,7 @@ from penstock.outputs.finetune.origin import Origin
 from penstock.outputs.finetune.repeats import Digests
 from penstock.outputs.finetune.shapes import plain_example, read_object
 from penstock.outputs.finetune.statistics import Statistics
+from penstock.outputs.finetune.typed import typed_chat, typed_preference
 from penstock.tokens import counter
 
 _BOM = b"\xef\xbb\xbf"
@@ -95,18 +96,32 @@ class FileCheck:
             if number == 1 and line.startswith(_BOM):
                 self.found.add("byte_order_mark", 1, "save the file as UTF-8 without a byte order mark")
                 line = line[len(_BOM) :]  # noqa: PLW2901  # only the first line has one
-            messages = plain_example(line)
-            if messages is None:
-                self._faulty(line, number)
+            if (example := self._fast(line)) is not None:
+                self._example(example, number)
             else:
-                self.report.form = self.report.form or "chat"
-                if self.report.form == "chat":
-                    self._example(plain(messages), number)
-                else:
-                    self._faulty(line, number)
+                self._faulty(line, number)
             if self.origin.flagged is not None and (categories := self.origin.flagged(number)):
                 self.found.add("flagged", number, f"flagged as harmful: {', '.join(categories)}")
         report.bytes = file.tell()
+
+    def _fast(self, line: bytes) -> Example | None:
+        """The example of a line in which nothing is wrong by itself; None of one that must be looked at closely."""
+        form = self.report.form
+        if form == "preference":
+            return typed_preference(line) if self._taken("preference") else None
+        # The first kind of line is the most frequent and the fastest to read.
+        example = None
+        if b'"tool' not in line and (messages := plain_example(line)) is not None:
+            example = plain(messages)
+        if not self._taken("chat"):
+            return None
+        example = typed_chat(line) if example is None else example
+        if example is not None:
+            self.report.form = "chat"
+        return example
+
+    def _taken(self, form: Format) -> bool:
+        return self.rules.formats is None or form in self.rules.formats
 
     def _faulty(self, line: bytes, number: int) -> None:
         if not line.strip():

@@ -43,7 +43,7 @@ def plain_example(line: bytes) -> list[PlainMessage] | None:
         messages = _plain(line).messages
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if not messages or messages[-1].role != "assistant" or _quotes(line) != 2 + 8 * len(messages):
+    if not messages or messages[-1].role != "assistant" or quotes(line) != 2 + 8 * len(messages):
         return None
     for message in messages:
         if not message.content or message.content.isspace():
@@ -57,7 +57,7 @@ def read_object(line: bytes, number: int) -> tuple[Any, list[Problem]]:
         value = _any(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _read_exactly(line, number)
-    if _quotes(line) == _quotes(canonical(value)):
+    if quotes(line) == quotes(canonical(value)):
         return value, []
     return _read_exactly(line, number)
 
@@ -70,7 +70,7 @@ def canonical(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _quotes(line: bytes) -> int:
+def quotes(line: bytes) -> int:
     """Quotes that begin or end a text or key: all but those behind a backslash."""
     if b"\\" not in line:
         return line.count(b'"')
