@@ -46,6 +46,11 @@ def answered(step: ApiStep, server: SandboxProcess, row: dict[str, Any]) -> dict
     return combined(step, answers).to_pylist()[0]
 
 
+def finished(step: ApiStep, answer: pa.RecordBatch) -> list[dict[str, Any]]:
+    """The rows of an answer as they stand in the table, but for files, which are their contents here."""
+    return step.finished(pa.Table.from_batches([answer])).to_pylist()
+
+
 def combined(step: ApiStep, answers: list[pa.RecordBatch]) -> pa.RecordBatch:
     """As the run does it: as they are where there is one, else joined."""
     if len(answers) == 1:

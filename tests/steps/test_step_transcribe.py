@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from step_calls import DATA, answered, asked, calls, combined, right_words
+from step_calls import DATA, answered, asked, calls, combined, finished, right_words
 
 from penstock.errors import SourceChanged, UnusableAnswer
 from penstock.items import Answer, Cause, Fault, Usage
@@ -72,7 +72,8 @@ def verbose(**more: Any) -> dict[str, Any]:
 
 def read(answer: Any, payload: Payload = PART, **settings: Any) -> dict[str, Any]:
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    return dict(step(**settings).read(body, [encode(payload)]).columns.to_pylist()[0])
+    transcribe = step(**settings)
+    return dict(finished(transcribe, transcribe.read(body, [encode(payload)]).columns)[0])
 
 
 def tone(path: Path, stretches: list[tuple[float, int]], rate: int = 16_000) -> Path:
@@ -266,7 +267,7 @@ def test_parts_are_joined_to_one_transcript_with_its_subtitles() -> None:
         transcribe.read(json.dumps(body).encode(), [encode(part)]).columns
         for body, part in zip(bodies, parts, strict=True)
     ]
-    (row,) = combined(transcribe, answers).to_pylist()
+    (row,) = finished(transcribe, combined(transcribe, answers))
     assert row["text"] == "Hello there. <b> & --> more."
     assert (row["language"], row["seconds"]) == ("english", 60.0)
     assert [each["start"] for each in row["segments"]] == [0.5, 30.0]

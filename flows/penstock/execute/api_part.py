@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -70,6 +69,7 @@ class ApiPart:
 
     Attributes:
         name: the step's id.
+        wire: what names its answers.
         place: where files of answers go, see `Saving`.
         retry_causes: which failures of before are asked again; None for all.
         carried_rows: rows whose answers an earlier run had paid for; known when `write` has returned.
@@ -77,6 +77,7 @@ class ApiPart:
 
     name: str
     step: ApiStep
+    wire: str
     files: PartFiles
     provider: Provider
     control: RunControl
@@ -113,9 +114,9 @@ class ApiPart:
         except BaseException:
             journal.close()
             raise
-        if self.step.saved or asking.asked.in_pieces:
-            # The part has not these answers as they came. It is made again when a row fails here or comes late from the
-            # step before, and then they are taken from the journal.
+        if self.step.saved or asking.asked.in_pieces or not journal.answered.issubset(asking.digests):
+            # The part has not these answers as they came, or not all of them. It is made again when a row fails here or
+            # comes late from the step before, or a setting changes, and then they are taken from the journal.
             journal.close()
         else:
             journal.discard()
@@ -159,7 +160,7 @@ class ApiPart:
             step=self.step,
             journal=journal,
             fields=part_writer.answer_fields(self.step, journal),
-            saving=Saving(self.step.saved, json.dumps(self.step.content(), sort_keys=True).encode(), self.place),
+            saving=Saving(self.step.saved, self.wire.encode(), self.place),
             usage_name=usage_name if self.step.usage else None,
             note_usage=sums.add,
         )
@@ -167,7 +168,11 @@ class ApiPart:
 
         def final() -> dict[str, Any]:
             counts.update(
-                model=self.step.model, prices=table_version(), usage=sums.as_dict(), carried=self.carried_rows
+                model=self.step.model,
+                wire=self.wire,
+                prices=table_version(),
+                usage=sums.as_dict(),
+                carried=self.carried_rows,
             )
             return counts
 

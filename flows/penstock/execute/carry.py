@@ -53,7 +53,7 @@ def seed_journal(journal: Journal, part: Path, asking: Questions, step: ApiStep,
 def _as_answers(rows: pa.Table, digests: list[bytes], step: ApiStep, usage_name: str) -> pa.RecordBatch:
     import pyarrow as pa
 
-    names = [field.name for field in step.result_schema()]
+    names = step.answer_schema().names
     usage = rows.column(usage_name).combine_chunks() if step.usage else pa.nulls(len(digests), usage_type())
     columns = [rows.column(name).combine_chunks() for name in names]
     return pa.RecordBatch.from_arrays(

@@ -26,8 +26,11 @@ _COPIED = frozenset({*_SUMMED, "attempts"})
 
 
 def answer_fields(step: ApiStep, journal: Journal) -> list[pa.Field]:
-    """The columns of an answer; as answered where the length of vectors was not known before."""
-    return list(journal.schema)[1:-1] if journal.schema is not None else list(step.result_schema())
+    """The columns of an answer as it is kept; as answered where the length of vectors was not known before."""
+    own = list(step.answer_schema())
+    if journal.schema is None:
+        return own
+    return [kept.with_name(field.name) for kept, field in zip(list(journal.schema)[1:-1], own, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Answers:
     """What joins rows with their answers.
 
     Attributes:
-        fields: the columns of an answer.
+        fields: the columns of an answer as it is kept.
         saving: what writes answers that are files.
         usage_name: of the column with the usage; None leaves it out.
         note_usage: sees each group's usage once.
@@ -55,7 +58,8 @@ class Answers:
         import pyarrow as pa
 
         usage = [pa.field(self.usage_name, usage_type())] if self.usage_name else []
-        return pa.schema([*self.saving.fields(self.fields), *usage])
+        finished = self.step.finished(pa.schema(self.fields).empty_table()).schema
+        return pa.schema([*self.saving.fields(list(finished)), *usage])
 
     def tables(self, frame: pl.DataFrame) -> Iterator[pa.Table]:
         """The rows with their answers, in tables of one row group each."""
@@ -67,7 +71,8 @@ class Answers:
         for group in frame.iter_slices(size):
             table = _arrow(group.drop(ROW))
             answers = self._answers(group[ROW].to_list(), answered)
-            columns = self.saving.columns(answers.select(range(len(self.fields))), group, self.asking.asked)
+            finished = self.step.finished(answers.select(range(len(self.fields))))
+            columns = self.saving.columns(finished, group, self.asking.asked)
             columns += [answers.column(len(self.fields))] if self.usage_name else []
             for field, column in zip(schema, columns, strict=True):
                 table = table.append_column(field, column)

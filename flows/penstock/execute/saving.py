@@ -34,7 +34,7 @@ class Saving:
 
     Attributes:
         files: what is written, see `penstock.steps.base.SavedFile`.
-        made_by: the step's settings: another voice is another file.
+        made_by: the step's `wire` fingerprint: another voice is another file.
         place: from a folder of the settings to the one to write to, which is another one in a rehearsal.
     """
 

@@ -103,7 +103,9 @@ class SegmentRun:
 
         if isinstance(last, ApiStep):
             provider = provider_for(self.plan, self.spec, last)
-            part = ApiPart(last.name, last, files, provider, self.control, keys, self._place, self.plan.retry_causes)
+            part = ApiPart(
+                last.name, last, segment.wire, files, provider, self.control, keys, self._place, self.plan.retry_causes
+            )
             return part.write(rows, finish)
         counts = finish(rows)
         schema = part_writer.arrow_schema(rows.frame)

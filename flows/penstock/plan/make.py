@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from penstock.errors import InputError
 from penstock.plan.estimate import estimate
-from penstock.plan.fingerprints import fingerprint, segment_content, slices_content
+from penstock.plan.fingerprints import fingerprint, part_name, segment_content, slices_content, wire_fingerprint
 from penstock.plan.model import Partition, Plan, Segment, StepEstimate, encode_schema
 from penstock.plan.partitions import group_slices, limit_slices, partition_rows
 from penstock.plan.reuse import plan_tasks
@@ -60,7 +62,7 @@ def make_plan(
     rows = partition_rows(spec.steps, spec.source.partition_rows)
     cut = source.slices(min(rows, limit) if limit else rows, may_estimate=limit is None)
     slices = limit_slices(cut, limit)
-    segments = cut_segments(spec.steps, [output.reads for output in spec.outputs])
+    segments = _with_wires(spec, cut_segments(spec.steps, [output.reads for output in spec.outputs]))
     partitions = _partitions(spec, segments, group_slices(slices, rows), encode_schema(schema))
     tasks, reuse = plan_tasks(state, segments, partitions, retry_causes)
     to_do = {task.partition for task in tasks}
@@ -124,6 +126,16 @@ def check_budget(spec: Spec, estimates: Sequence[StepEstimate]) -> None:
         )
 
 
+def _with_wires(spec: Spec, segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """The segments, those that ask a model with what names their answers."""
+    found: list[Segment] = []
+    for segment in segments:
+        step = spec.steps[segment.steps[-1]] if segment.steps else None
+        wire = wire_fingerprint(step, spec.provider_of(step).identity) if isinstance(step, ApiStep) else ""
+        found.append(replace(segment, wire=wire))
+    return tuple(found)
+
+
 def _partitions(
     spec: Spec, segments: Sequence[Segment], groups: Sequence[tuple[Slice, ...]], schema: str
 ) -> list[Partition]:
@@ -135,9 +147,10 @@ def _partitions(
         content = segment_content(segment, spec.steps, where, spec.source.keys)
         reads = contents if segment.reads is None else [name[segment.reads] for name in names]
         whole = fingerprint(content, *reads) if segment.whole else ""
-        for name, read in zip(names, reads, strict=True):
+        for name, read, rows in zip(names, reads, contents, strict=True):
             decided = [name[segment.decided_by]] if segment.decided_by else []
-            name[segment.id] = whole or fingerprint(content, read, *decided)
+            own = whole or fingerprint(content, read, *decided)
+            name[segment.id] = part_name(segment.wire, rows, own) if segment.api else own
     return [
         Partition(index, group, sum(piece.rows for piece in group), name)
         for index, (group, name) in enumerate(zip(groups, names, strict=True))

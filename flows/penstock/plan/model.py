@@ -29,6 +29,7 @@ class Segment(msgspec.Struct, frozen=True):
         whole: whether it takes all partitions at once, and leaves a decision in the place of rows.
         reads: the segment whose parts it reads; None reads the source.
         decided_by: the segment whose decision its first step carries out.
+        wire: of one that asks a model, what names its answers, see `penstock.plan.fingerprints.wire_fingerprint`.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Segment(msgspec.Struct, frozen=True):
     whole: bool = False
     reads: str | None = None
     decided_by: str | None = None
+    wire: str = ""
 
 
 class Partition(msgspec.Struct, frozen=True):

@@ -194,6 +194,8 @@ class ApiStep(Step):
     """A step that asks a model: rows become payloads, payloads requests, answers columns."""
 
     endpoint: ClassVar[str]
+    beside_wire: ClassVar[frozenset[str]] = frozenset()
+    """Settings that reach no request but as part of a payload, and do not decide how an answer is read either."""
     prompt_only: ClassVar[bool] = False
     """Whether the model writes no tokens of its own, so that the cost is known beforehand."""
 
@@ -229,6 +231,15 @@ class ApiStep(Step):
         """Everything but what never changes a result."""
         settings = self.model_dump(mode="json", exclude={"id", "reads", "concurrency", "provider", "on_error"})
         return {"kind": self.kind, "version": self.version, **settings}
+
+    def wire(self) -> dict[str, Any]:
+        """The settings that, with a payload, decide a request and how its answer is read.
+
+        Not among them: what chooses rows or makes payloads of them, what the columns are called, where files go, and
+        what `finished` does.
+        """
+        beside = {"when", "usage", *self.beside_wire}
+        return {name: value for name, value in self.content().items() if name not in beside}
 
     @property
     @abstractmethod
@@ -291,6 +302,17 @@ class ApiStep(Step):
     @abstractmethod
     def result_schema(self) -> pa.Schema:
         """The columns of an answer, in order, without the usage column."""
+
+    def answer_schema(self) -> pa.Schema:
+        """The columns that `read` and `combine` give, and that answers are kept in; see `finished`."""
+        return self.result_schema()
+
+    def finished(self, answers: pa.Table) -> pa.Table:
+        """The columns of `result_schema`, made of those of `answer_schema` when the table is written.
+
+        So that a setting which only says what becomes of an answer can be changed without asking again.
+        """
+        return answers
 
     def added_schema(self) -> pa.Schema:
         """All columns that the step adds to the table: those of an answer, paths for files, and the usage column."""

@@ -40,6 +40,7 @@ class Chat(ChatFields):
     kind: ClassVar[str] = "chat"
     summary: ClassVar[str] = "Asks a chat model about each row; the answer is text, or typed columns by a JSON Schema."
     endpoint: ClassVar[str] = "/chat/completions"
+    beside_wire: ClassVar[frozenset[str]] = frozenset({"prompt", "system", "messages", "messages_column", "output"})
     example: ClassVar[str] = (
         "uses: chat\n"
         "model: gpt-4o-mini\n"

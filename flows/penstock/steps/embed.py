@@ -31,6 +31,7 @@ class Embed(ApiStep):
     kind: ClassVar[str] = "embed"
     summary: ClassVar[str] = "Turns a text per row into a vector, many rows per request."
     endpoint: ClassVar[str] = "/embeddings"
+    beside_wire: ClassVar[frozenset[str]] = frozenset({"input", "overflow", "max_input_tokens", "output"})
     prompt_only: ClassVar[bool] = True
     example: ClassVar[str] = (
         "uses: embed\n"

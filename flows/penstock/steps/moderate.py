@@ -44,6 +44,7 @@ class Moderate(ApiStep):
     kind: ClassVar[str] = "moderate"
     summary: ClassVar[str] = "Says of a text or an image per row whether it may be harmful, and how, by category."
     endpoint: ClassVar[str] = "/moderations"
+    beside_wire: ClassVar[frozenset[str]] = frozenset({"input", "image", "prefix"})
     prompt_only: ClassVar[bool] = True
     example: ClassVar[str] = 'uses: moderate\ninput: "{{ body }}"\nthresholds: {harassment: 0.3, violence: 80%}\n'
 
@@ -143,6 +144,10 @@ class Moderate(ApiStep):
         """How texts are packed does not change a verdict, and where images are found is in the payloads."""
         left_out = {"batch_size", "folder"}
         return {name: value for name, value in super().content().items() if name not in left_out}
+
+    def wire(self) -> dict[str, Any]:
+        """As of any step; payloads of a step with `image` are read another way, be it the same text."""
+        return {**super().wire(), "image": self.image is not None}
 
     def payloads(self, frame: pl.DataFrame) -> pl.Series:
         """The rendered texts; of a step with `image` all are JSON objects, so that no text can be taken for one."""

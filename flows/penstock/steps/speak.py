@@ -31,6 +31,7 @@ class Speak(ApiStep):
     kind: ClassVar[str] = "speak"
     summary: ClassVar[str] = "Turns a text per row into a sound file."
     endpoint: ClassVar[str] = "/audio/speech"
+    beside_wire: ClassVar[frozenset[str]] = frozenset({"input", "folder", "file_name", "max_characters", "output"})
     example: ClassVar[str] = (
         "uses: speak\n"
         'input: "{{ title }}. {{ body }}"\n'

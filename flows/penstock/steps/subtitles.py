@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,6 +44,10 @@ def as_vtt(segments: Sequence[Mapping[str, Any]]) -> str:
     """The head ``WEBVTT`` and blocks with times like ``00:00:01.500``; segments as for `as_srt`."""
     blocks = (f"{_time(at, '.')} --> {_time(end, '.')}\n{_escaped(text)}\n" for at, end, text in _spoken(segments))
     return "\n".join(("WEBVTT\n", *blocks))
+
+
+WRITERS: Mapping[str, Callable[[Sequence[Mapping[str, Any]]], str]] = {"srt": as_srt, "vtt": as_vtt}
+"""What makes the text of each kind of file."""
 
 
 def _spoken(segments: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, float, str]]:

@@ -42,6 +42,9 @@ class Transcribe(ApiStep):
     kind: ClassVar[str] = "transcribe"
     summary: ClassVar[str] = "Turns a recording per row into text with times, and into subtitle files."
     endpoint: ClassVar[str] = "/audio/transcriptions"
+    beside_wire: ClassVar[frozenset[str]] = frozenset(
+        {"file", "folder", "prompt", "subtitles", "max_seconds", "output"}
+    )
     example: ClassVar[str] = (
         "uses: transcribe\n"
         'file: "{{ review_id }}.mp3"\n'
@@ -215,8 +218,8 @@ class Transcribe(ApiStep):
         asked = _payload(payload)
         return Usage(seconds=asked.part[1] - asked.part[0] if asked.part else asked.seconds or 0.0)
 
-    def result_schema(self) -> pa.Schema:
-        """Text, language, seconds, segments, words, and the texts of subtitle files."""
+    def answer_schema(self) -> pa.Schema:
+        """Text, language, seconds, segments and words."""
         import pyarrow as pa
 
         def times(name: str) -> pa.DataType:
@@ -225,8 +228,28 @@ class Transcribe(ApiStep):
         columns = {"text": pa.string(), "language": pa.string(), "seconds": pa.float64()}
         columns |= {"segments": times("text")} if self.timed else {}
         columns |= {"words": times("word")} if self.timestamps == "word" else {}
-        columns |= {form: pa.large_string() for form in self._formats}
         return pa.schema([(prefixed(self.output, name), kind) for name, kind in columns.items()])
+
+    def result_schema(self) -> pa.Schema:
+        """The transcript's columns, and the texts of subtitle files."""
+        import pyarrow as pa
+
+        subtitles = [pa.field(prefixed(self.output, form), pa.large_string()) for form in self._formats]
+        return pa.schema([*self.answer_schema(), *subtitles])
+
+    def finished(self, answers: pa.Table) -> pa.Table:
+        """The transcripts with the texts of their subtitle files."""
+        import pyarrow as pa
+
+        from penstock.steps.subtitles import WRITERS
+
+        if not self._formats:
+            return answers
+        heard = answers.column(prefixed(self.output, "segments")).to_pylist()
+        for form in self._formats:
+            texts = [None if segments is None else WRITERS[form](segments) for segments in heard]
+            answers = answers.append_column(prefixed(self.output, form), pa.array(texts, pa.large_string()))
+        return answers
 
     def body(self, payloads: Sequence[Any]) -> bytes:
         """A form with the file, or with the part of it as Ogg Opus. Reads, and for a part decodes: not for a loop.
@@ -281,21 +304,16 @@ class Transcribe(ApiStep):
     def _columns(self, transcript: Transcript) -> pa.RecordBatch:
         import pyarrow as pa
 
-        from penstock.steps.subtitles import as_srt, as_vtt
-
-        segments = transcript.segments or []
-        made: dict[str, Callable[[], Any]] = {
-            "text": lambda: transcript.text,
-            "language": lambda: transcript.language or self.language,
-            "seconds": lambda: transcript.seconds,
-            "segments": lambda: segments,
-            "words": lambda: transcript.words or [],
-            "srt": lambda: as_srt(segments),
-            "vtt": lambda: as_vtt(segments),
+        made: dict[str, Any] = {
+            "text": transcript.text,
+            "language": transcript.language or self.language,
+            "seconds": transcript.seconds,
+            "segments": transcript.segments or [],
+            "words": transcript.words or [],
         }
-        schema = self.result_schema()
+        schema = self.answer_schema()
         own = len(prefixed(self.output, ""))
-        return pa.record_batch([pa.array([made[field.name[own:]]()], field.type) for field in schema], schema=schema)
+        return pa.record_batch([pa.array([made[field.name[own:]]], field.type) for field in schema], schema=schema)
 
     def _asked(self, row: Mapping[str, Any]) -> list[str] | Fault:
         from penstock.steps.recordings import Payload, look

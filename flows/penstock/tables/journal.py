@@ -93,7 +93,7 @@ class Journal:
             self._write([_MAGIC, *_framed(batch.schema.serialize())])
             self._frames.schema = batch.schema
         elif not batch.schema.equals(self._frames.schema):
-            batch = self._like_those_before(batch)
+            batch = self._like_those_before(batch, self._frames.schema)
         content = batch.serialize()
         start = self._frames.end + _FRAME.size
         self._write(_framed(content))
@@ -137,17 +137,19 @@ class Journal:
             self._cache.popitem(last=False)
         return batch
 
-    def _like_those_before(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _like_those_before(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         """The batch with the columns as the journal has them, where that is only a matter of how they are declared."""
         import pyarrow as pa
 
         try:
-            return batch.cast(self._frames.schema)
+            # Columns go by their place: a pipeline may call them something else by now.
+            return batch.rename_columns(schema.names).cast(schema)
         except (pa.ArrowException, ValueError):
+            before = [field.type for field in schema]
             kinds = [
                 f"{field.name}: {field.type}"
-                for field in batch.schema
-                if self._frames.schema is not None and field not in list(self._frames.schema)
+                for place, field in enumerate(batch.schema)
+                if place >= len(before) or field.type != before[place]
             ]
             raise InputError(
                 f"the server's answers have other columns than those answered before ({', '.join(kinds)}), which are "

@@ -57,12 +57,15 @@ class State:
         return self.runs / run_id
 
     def part_files(self, segment: str, fingerprint: str) -> PartFiles:
-        """Where a part, its errors and its journal stand."""
+        """Where a part, its errors and its journal stand.
+
+        Of a name in two halves with a dash between, the first is the journal's, which several parts may share.
+        """
         base = self.folder / "parts" / segment
         return PartFiles(
             base / f"{fingerprint}.parquet",
             base / f"{fingerprint}.errors.parquet",
-            base / f"{fingerprint}.journal",
+            base / f"{fingerprint.partition('-')[0]}.journal",
         )
 
     def lock(self) -> RunLock:
