@@ -30,7 +30,7 @@ class Seen:
 
 @dataclass
 class Reply:
-    """Bytes to send, and what then happens to the connection: keep, close, reset or hold (silence)."""
+    """Bytes to send, and what then happens to the connection: keep, close, reset, hold (silence) or drip."""
 
     data: bytes = b""
     then: str = "keep"
@@ -62,6 +62,8 @@ class RawServer:
     connections: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
+    drips: tuple[bytes, float] = (b"", 1.0)
+    """What a dripping connection sends without end, and after how many seconds each time."""
 
     def __enter__(self) -> RawServer:
         started = threading.Event()
@@ -125,6 +127,10 @@ class RawServer:
                 await writer.drain()
                 if answer.then == "hold":
                     await self._stop.wait()
+                while answer.then == "drip":
+                    await asyncio.sleep(self.drips[1])
+                    writer.write(self.drips[0])
+                    await writer.drain()
                 if answer.then == "reset":
                     raw = writer.get_extra_info("socket")
                     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -9,7 +9,7 @@ import pytest
 
 from penstock.api import errors
 from penstock.api.client import ApiClient
-from penstock.api.provider import Provider, Timeouts
+from penstock.api.provider import Provider, RetryPolicy, Timeouts
 from penstock.api.wire import FailureKind, WireError, WireRequest, WireResponse
 from penstock.errors import InputError
 from penstock.secrets import Secret
@@ -146,6 +146,21 @@ def test_a_server_that_keeps_closing_is_a_failure():
     assert first == 200
     assert isinstance(second, errors.ConnectionFailed)
     assert len(server.seen) == 3
+
+
+def test_one_attempt_is_one_request_on_a_kept_connection_too():
+    with RawServer(lambda seen: Reply(then="close") if seen.number == 1 else reply(200, {})) as server:
+        first, second = post(server, times=2, retry=RetryPolicy(attempts=1))
+    assert first == 200
+    assert isinstance(second, errors.ConnectionFailed)
+    assert len(server.seen) == 2
+
+
+def test_a_new_connection_that_ends_is_a_failure_at_once():
+    """After the first failure no kept connection is left, so that what ends is no stale one."""
+    with RawServer(lambda seen: reply(200, {}) if seen.number == 0 else Reply(then="close")) as server:
+        post(server, times=4)
+    assert len(server.seen) == 1 + 2 + 1 + 1
 
 
 class SlowStale:

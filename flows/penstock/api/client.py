@@ -6,6 +6,7 @@ It knows nothing of limits, retries and steps; `penstock.engine` does.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from penstock.errors import InputError
 # A kept connection that the server has closed fails within one round trip; what fails later is a failure of its own.
 _AT_ONCE = 1.0
 JSON = "application/json"
+_BOM = b"\xef\xbb\xbf"
 
 
 class ApiClient:
@@ -62,7 +64,12 @@ class ApiClient:
         )
         if not 200 <= response.status < 300:
             raise from_response(response.status, response.headers, response.body, now=time.time())
-        if not _is_binary(response) and looks_like_html(response.body):
+        if _is_binary(response):
+            return response
+        if bytes(response.body[:3]) == _BOM:
+            # RFC 8259, section 8.1 lets a reader ignore it; the answer behind it is paid for.
+            response = replace(response, body=response.body[3:])
+        if looks_like_html(response.body):
             facts = Facts(response.status, request_id=response.headers.get("x-request-id"), html=True)
             raise UnusableBody(f"a web page came instead of an answer: {first_bytes(response.body)}", facts)
         return response
@@ -76,7 +83,9 @@ class ApiClient:
         try:
             return await self._wire.send(request, timeouts)
         except WireError as error:
-            if not error.stale or time.monotonic() - began > _AT_ONCE:
+            # Whoever allows a single attempt gets a single one: a request that may have been read is a second.
+            once = self.provider.retry.attempts == 1
+            if once or not error.stale or time.monotonic() - began > _AT_ONCE:
                 raise failure(error, self._base) from None
         try:
             return await self._wire.send(request, timeouts)

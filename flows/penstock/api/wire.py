@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -89,6 +90,36 @@ class WireError(PenstockError):
 
 def _wire_error(kind: FailureKind, detail: str, stale: bool) -> WireError:
     return WireError(kind, detail, stale=stale)
+
+
+class Kept:
+    """How many kept connections a client may have: whether a failure can be that of one the server has just closed.
+
+    Libraries do not say whether a request went over a kept connection. What is counted here may be too low, when a
+    request takes over a connection that came free meanwhile; then a failure only counts as the failure that it is.
+
+    Args:
+        idle_seconds: after which the library closes a connection that nothing uses.
+    """
+
+    def __init__(self, idle_seconds: float) -> None:
+        self._idle_seconds = idle_seconds
+        self._idle = 0
+        self._used_at = 0.0
+
+    def begin(self) -> bool:
+        """A request is about to be sent; whether it may go over a kept connection."""
+        if time.monotonic() - self._used_at > self._idle_seconds:
+            self._idle = 0
+        if not self._idle:
+            return False
+        self._idle -= 1
+        return True
+
+    def end(self, headers: Mapping[str, str]) -> None:
+        """A whole response came; its connection is kept unless the server says that it closes it."""
+        self._used_at = time.monotonic()
+        self._idle += headers.get("connection", "").lower() != "close"
 
 
 class Wire(Protocol):

@@ -7,7 +7,16 @@ import ssl
 from typing import TYPE_CHECKING
 
 from penstock.api.provider import Timeouts
-from penstock.api.wire import MAX_BODY, FailureKind, WireError, WireRequest, WireResponse, extra_authorities, too_large
+from penstock.api.wire import (
+    MAX_BODY,
+    FailureKind,
+    Kept,
+    WireError,
+    WireRequest,
+    WireResponse,
+    extra_authorities,
+    too_large,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -28,7 +37,7 @@ class HttpxWire:
         self._transport = transport
         self._max_body = max_body
         self._client: httpx.AsyncClient | None = None
-        self._served = False
+        self._kept = Kept(_IDLE_SECONDS)
 
     async def send(self, request: WireRequest, timeouts: Timeouts) -> WireResponse:
         """See `Wire.send`."""
@@ -38,6 +47,7 @@ class HttpxWire:
         # No waiting for the pool: what may be in flight is decided above this seam.
         limits = httpx.Timeout(connect=timeouts.connect, read=timeouts.read, write=timeouts.read, pool=None)
         headers = dict(request.headers)
+        reused = self._kept.begin()
         try:
             async with (
                 asyncio.timeout(timeouts.total),
@@ -46,12 +56,13 @@ class HttpxWire:
                 ) as response,
             ):
                 body = await self._body(response)
-                self._served = True
-                return WireResponse(response.status_code, dict(response.headers.items()), body)
+                came = dict(response.headers.items())
+                self._kept.end(came)
+                return WireResponse(response.status_code, came, body)
         except TimeoutError:
             raise WireError(FailureKind.TIMEOUT, f"no whole answer in {timeouts.total:g} s") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise translated(error, reused=self._served) from None
+            raise translated(error, reused=reused) from None
 
     async def aclose(self) -> None:
         """See `Wire.aclose`."""
@@ -89,7 +100,7 @@ def open_client(transport: httpx.AsyncBaseTransport | None = None) -> httpx.Asyn
 
 
 def translated(error: httpx.TransportError | httpx.DecodingError, *, reused: bool) -> WireError:
-    """The one border: what httpx raises, as `WireError`. `reused`: connections may have been kept."""
+    """The one border: what httpx raises, as `WireError`. `reused`: it may have gone over a kept connection."""
     import httpx
 
     detail = str(error) or type(error).__name__

@@ -15,7 +15,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from penstock.api.provider import Timeouts
-from penstock.api.wire import MAX_BODY, FailureKind, WireError, WireRequest, WireResponse, extra_authorities, too_large
+from penstock.api.wire import (
+    MAX_BODY,
+    FailureKind,
+    Kept,
+    WireError,
+    WireRequest,
+    WireResponse,
+    extra_authorities,
+    too_large,
+)
 
 if TYPE_CHECKING:
     from pyreqwest.client import Client
@@ -42,34 +51,34 @@ class PyreqwestWire:
 
     def __init__(self, *, max_body: int = MAX_BODY) -> None:
         self._max_body = max_body
-        self._clients: dict[Timeouts, Client] = {}
-        self._served = False
+        self._clients: dict[Timeouts, tuple[Client, Kept]] = {}
 
     async def send(self, request: WireRequest, timeouts: Timeouts) -> WireResponse:
         """See `Wire.send`."""
         from pyreqwest.exceptions import RequestError
 
-        client = self._clients.get(timeouts) or self._open(timeouts)
+        client, kept = self._clients.get(timeouts) or self._open(timeouts)
         builder = client.request(request.method, request.url).headers(request.headers).body_bytes(request.body)
+        reused = kept.begin()
         try:
             async with builder.build_streamed() as response:
                 headers = _headers(response.headers)
                 body = await self._body(response, headers)
-                self._served = True
+                kept.end(headers)
                 return WireResponse(response.status, headers, body)
         except RequestError as error:
-            raise translated(error, reused=self._served) from None
+            raise translated(error, reused=reused) from None
 
     async def aclose(self) -> None:
         """See `Wire.aclose`."""
         clients, self._clients = self._clients, {}
-        for client in clients.values():
+        for client, _ in clients.values():
             await client.close()
         if clients:
             clients.clear()
             await asyncio.sleep(_SETTLING_SECONDS)
 
-    def _open(self, timeouts: Timeouts) -> Client:
+    def _open(self, timeouts: Timeouts) -> tuple[Client, Kept]:
         global _process  # noqa: PLW0603  # what it guards, the runtime of pyreqwest, is one per process too
         from pyreqwest.client import ClientBuilder
 
@@ -86,8 +95,8 @@ class PyreqwestWire:
         for path in extra_authorities():
             for certificate in _CERTIFICATE.findall(path.read_bytes()):
                 builder = builder.add_root_certificate_pem(certificate)
-        client = self._clients[timeouts] = builder.build()
-        return client
+        opened = self._clients[timeouts] = builder.build(), Kept(_IDLE_SECONDS)
+        return opened
 
     async def _body(self, response: Response, headers: Mapping[str, str]) -> bytes | memoryview:
         length = headers.get("content-length", "")
@@ -107,7 +116,7 @@ class PyreqwestWire:
 
 
 def translated(error: RequestError, *, reused: bool) -> WireError:
-    """The one border: what pyreqwest raises, as `WireError`. `reused`: connections may have been kept."""
+    """The one border: what pyreqwest raises, as `WireError`. `reused`: it may have gone over a kept connection."""
     from pyreqwest import exceptions as raised
 
     causes = [cause["message"] for cause in error.details.get("causes") or []]

@@ -159,11 +159,15 @@ class Caller:
         error, facts = lost.error, lost.error.facts
         if isinstance(error, RateLimited):
             pause = self._group.refused(admission, facts.limits, error.retry_after, self._provider)
-            self._control.waits(_pause_reason(error), pause)
+            self._control.waits(", ".join(["rate limited", *_cut_wait(error)]), pause)
         else:
+            for words in _cut_wait(error):
+                self._control.waits(f"a request waits, {words}", error.retry_after or 0.0)
             sent = not (isinstance(error, ConnectionFailed) and error.never_sent)
             counted = lost.usage.prompt_tokens + lost.usage.completion_tokens if lost.usage else None
             self._group.gate.leave(admission, counted, sent=sent)
+        for words in _cut_wait(error):
+            self._control.note(f"{words}, by an answer {facts.status} of {self._provider.name!r}")
         result = error.cause.value if facts.status is None or facts.status < 300 else str(facts.status)
         usd = self._control.attempt_ended(result, model=self._work.model, estimate=pack.tokens, usage=lost.usage)
         return Lost(error, lost.usage, usd)
@@ -173,7 +177,9 @@ def _unusable(error: UnusableAnswer, response: WireResponse) -> UnusableBody:
     """The step's complaint, or what the server says itself where it put an error into a success."""
     message = str(error)
     told = error_text(response.body)
-    if bytes(response.body[:64]).replace(b" ", b"").lstrip()[:8] == b'{"error"':
+    if not len(response.body):
+        message = "a success with an empty body"
+    elif bytes(response.body[:64]).replace(b" ", b"").lstrip()[:8] == b'{"error"':
         message = f"a success with an error in it: {told.message}"
     elif "begins" not in message:
         message = f"{message}; {first_bytes(response.body)}"
@@ -181,11 +187,9 @@ def _unusable(error: UnusableAnswer, response: WireResponse) -> UnusableBody:
     return InvalidBody(message, facts) if isinstance(error, InvalidAnswer) else UnusableBody(message, facts)
 
 
-def _pause_reason(error: RateLimited) -> str:
+def _cut_wait(error: ApiError) -> list[str]:
+    """What is to be told of a wait that is not obeyed in full; nothing of others."""
     asked = error.facts.retry_after
-    if asked is not None and asked.capped:
-        return (
-            f"rate limited; the server asks for {format_duration(asked.asked)}, "
-            f"at most {format_duration(asked.seconds)} are waited"
-        )
-    return "rate limited"
+    if asked is None or not asked.capped or not error.worth_retrying:
+        return []
+    return [f"the server asks for {format_duration(asked.asked)}, at most {format_duration(asked.seconds)} are waited"]

@@ -18,6 +18,7 @@ from penstock.items import Cause, Usage
 from penstock.values import format_duration
 
 _MOST_RUNS = 64
+_MOST_NOTES = 20
 
 
 class RunControl:
@@ -57,6 +58,7 @@ class RunControl:
         self._working = 0
         self._success_at = clock()
         self._waiting: tuple[str, float] | None = None
+        self._notes: dict[str, None] = {}
 
     # -- stopping
 
@@ -217,6 +219,18 @@ class RunControl:
         """Something holds the run up for so long; shown while it lasts."""
         with self._lock:
             self._waiting = (reason, self._clock() + seconds)
+
+    def note(self, text: str) -> None:
+        """Something for the run's record that is no failure but worth knowing; told once."""
+        with self._lock:
+            if len(self._notes) < _MOST_NOTES:
+                self._notes[text] = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What `note` was told, in its order."""
+        with self._lock:
+            return list(self._notes)
 
     def snapshot(self) -> dict[str, Any]:
         """The meter as a dict, with ``waiting``: why nothing is sent at present and for how long, or None."""

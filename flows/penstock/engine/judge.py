@@ -112,22 +112,22 @@ def _stops(error: ApiError, at: Circumstances) -> RunStopped | None:
         )
     if isinstance(error, Redirected):
         return AccessDenied(
-            f"{_address(at)} is not where the API is. {_said(error)} Set `base_url` to the right address"
+            f"{_address(at)} is not where the API is. {_said(error)} Set `base_url` to the right address, then resume"
         )
     if isinstance(error, NotFound) and error.of_model:
         return AccessDenied(
             f"the model {at.model!r} is not there, or not for {_key(at)}, at {_address(at)}. {_said(error)} "
-            f"Choose another model, or ask for access to it"
+            f"Choose another model, or ask for access to it, then resume"
         )
     if isinstance(error, NotFound) and error.of_endpoint and not at.had_success:
         return AccessDenied(
             f"{_address(at)} knows no {at.endpoint}. {_said(error)} "
-            f"Look at `base_url`: most servers want /v1 at its end"
+            f"Look at `base_url`: most servers want /v1 at its end. Then resume"
         )
     if isinstance(error, Forbidden):
         return AccessDenied(
             f"{_address(at)} does not let {_key(at)} use the model {at.model!r}. {_said(error)} "
-            f"Give the key that right, or use another one"
+            f"Give the key that right, or use another one, then resume"
         )
     return None
 

@@ -227,6 +227,7 @@ class Session:
     def _close(self, status: RunStatus) -> None:
         self._stop_saving()
         self.record.status = status
+        self.record.notes += self.control.notes
         self.record.ended_at = datetime.now(UTC)
         self._save_usage()
         self._finished = True
