@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import statistics as exact
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.outputs.finetune.check import check_files
+from penstock.outputs.finetune.estimates import picture_of, picture_tokens, tool_tokens
 from penstock.outputs.finetune.limits import (
     Rules,
     TrainingPrice,
@@ -143,6 +145,64 @@ def test_a_fine_tuned_model_has_the_limits_and_price_of_its_base() -> None:
     assert listed_price("gpt-4") is None
 
 
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (2048).to_bytes(4, "big") + (1024).to_bytes(4, "big")
+JPEG = b"\xff\xd8\xff\xe0\0\4ab\xff\xc0\0\x11\x08" + (512).to_bytes(2, "big") + (600).to_bytes(2, "big") + b"\0" * 9
+
+
+@pytest.mark.parametrize(
+    ("url", "detail", "tokens"),
+    [
+        ("https://example.com/a.png", "auto", 765),  # taken to be 1024 by 1024: 4 tiles of 170 and 85
+        ("https://example.com/a.png", "low", 85),
+        (f"data:image/png;base64,{base64.b64encode(PNG).decode()}", "high", 1105),  # 1536 by 768: 6 tiles
+        (f"data:image/jpeg;base64,{base64.b64encode(JPEG).decode()}", "high", 425),  # 600 by 512: 2 tiles
+        ("data:image/png;base64,AAA", "high", 765),
+    ],
+)
+def test_tokens_of_images_are_an_estimate_by_the_tiles_of_the_guide(url: str, detail: str, tokens: int) -> None:
+    part = {"type": "image_url", "image_url": {"url": url, "detail": detail}}
+    assert picture_tokens(picture_of(part, 1), "gpt-4o-2024-08-06") == tokens
+
+
+def test_tokens_of_tools_are_an_estimate_by_the_formula_of_the_cookbook() -> None:
+    vocabulary = vocabulary_counter("o200k_base")
+    unit = {"type": "string", "description": "The unit.", "enum": ["celsius", "kelvin"]}
+    place = {"type": "string", "description": "The city, e.g. Oslo."}
+    function = {
+        "name": "weather",
+        "description": "Says the weather.",
+        "parameters": {"type": "object", "properties": {"place": place, "unit": unit}},
+    }
+    lines = ["weather:Says the weather", "place:string:The city, e.g. Oslo", "unit:string:The unit"]
+    wanted = 7 + 3 + 2 * 3 - 3 + 2 * 3 + 12 + sum(map(vocabulary.count, [*lines, "celsius", "kelvin"]))
+    context = json.dumps([[{"type": "function", "function": function}]])
+    assert tool_tokens(context, vocabulary) == wanted
+    assert tool_tokens(context, vocabulary_counter("cl100k_base")) > 0
+
+
+def test_estimated_tokens_are_said_to_be_and_never_an_error_by_themselves(tmp_path: Path) -> None:
+    tools = [{"type": "function", "function": {"name": f"f{n}", "description": "Does what it says."}} for n in range(9)]
+    part = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    lines = [
+        {"messages": [{"role": "user", "content": f"Ask {at}?"}, {"role": "assistant", "content": f"{WORDS[at]} it."}]}
+        for at in range(12)
+    ]
+    lines[3]["tools"] = tools  # type: ignore[assignment]
+    lines[5]["messages"][0]["content"] = [{"type": "text", "text": "See?"}, part]  # type: ignore[assignment]
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    report = check_files(path, rules=Rules.of("gpt-4o-2024-08-06", context=100))
+    told = as_dict(report)["training"]
+    assert [(one.line, one.code) for one in report.training.found.problems()] == [
+        (4, "over_context_estimated"), (6, "over_context_estimated")
+    ]  # fmt: skip
+    assert (report.errors, told["tokens_exact"], told["with_tools"]) == (0, False, 1)
+    assert told["estimated_tokens"]["images"] == 765
+    text = "\n".join(as_lines(report))
+    assert "1 example with tools: about" in text
+    assert "1 example with 1 image: about 765 of the tokens, an estimate" in text
+
+
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=60))
 def test_distributions_are_exact_and_their_bars_hold_every_value_once(values: list[int]) -> None:
     one = Distribution()
@@ -159,11 +219,11 @@ def test_distributions_are_exact_and_their_bars_hold_every_value_once(values: li
 
 def test_structure_is_checked_at_tens_of_megabytes_a_second(tmp_path: Path) -> None:
     """A fifth of what a quiet machine does (84 MB per CPU-second), so that only a blunder fails here."""
-    path = write(tmp_path / "t.jsonl", some_examples(24)[1:20] * 2_000)
+    path = write(tmp_path / "t.jsonl", some_examples(24)[1:20] * 600)
     rules = Rules.of(tokens=False, near=None, personal=())
     check_files(write(tmp_path / "first.jsonl", some_examples(12)), rules=rules)
     began = time.process_time()
     report = check_files(path, rules=rules)
     seconds = time.process_time() - began
-    assert report.training.statistics.examples == 38_000
+    assert report.training.statistics.examples == 11_400
     assert path.stat().st_size / 1e6 / seconds > 17

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from penstock.outputs.finetune.estimates import Picture, picture_of
 from penstock.outputs.finetune.shapes import PlainMessage, canonical
 
 INSTRUCTING = ("system", "developer")
@@ -21,7 +22,7 @@ class Example:
         texts: of its messages: their content, tool calls as JSON; as long as `roles`.
         context: tools and whatever else belongs to the prompt, as JSON.
         names: texts of the messages' names.
-        images: 64 bits each of the images; their tokens are no text.
+        images: whose tokens are no text.
         other_output: the text that is not preferred, in a preference example.
     """
 
@@ -29,7 +30,7 @@ class Example:
     texts: Sequence[str]
     context: str = ""
     names: Sequence[str] = ()
-    images: Sequence[int] = ()
+    images: Sequence[Picture] = ()
     other_output: str = ""
 
     @property
@@ -77,7 +78,7 @@ def example_of(value: dict[str, Any]) -> Example | None:
         [text_of(message) for message in messages],
         _json(tools) if tools else "",
         [message["name"] for message in messages if isinstance(message.get("name"), str)],
-        [hash(_json(part)) for message in messages for part in _images(message)],
+        [picture_of(part, hash(_json(part))) for message in messages for part in _images(message)],
         other,
     )
 

@@ -15,7 +15,7 @@ from penstock.outputs.finetune.lines import LONGEST_LINE, read_lines
 from penstock.outputs.finetune.origin import Origin
 from penstock.outputs.finetune.repeats import Digests
 from penstock.outputs.finetune.shapes import plain_example, read_object
-from penstock.outputs.finetune.statistics import Statistics
+from penstock.outputs.finetune.statistics import Counted, Statistics
 from penstock.outputs.finetune.typed import typed_chat, typed_preference
 from penstock.tokens import counter
 
@@ -71,7 +71,7 @@ class FileCheck:
         self.rules = rules
         self.origin = origin
         self.found = Found(most, origin.row)
-        self.statistics = Statistics(counter(rules.model) if rules.tokens else None)
+        self.statistics = Statistics(counter(rules.model) if rules.tokens else None, rules.model)
         self.report = FileReport(path, self.found, self.statistics, form)
         self.digests = Digests(normal=leaks)
         self.contents = Contents(self.found, rules.personal, sketched=rules.near is not None)
@@ -149,13 +149,9 @@ class FileCheck:
             self.contents.look(number, line.decode("utf-8", "replace"))
 
     def _example(self, example: Example, number: int, *, faulty: bool = False) -> None:
-        tokens = self.statistics.add(example)
-        if self.rules.context is not None and tokens > self.rules.context:
-            self.found.add(
-                "over_context",
-                number,
-                f"{tokens:,} tokens; {self.rules.model} trains on {self.rules.context:,} of an example",
-            )
+        tokens = self.statistics.counted(example)
+        if self.rules.context is not None and sum(tokens) > self.rules.context:
+            self._too_long(tokens, number, self.rules.context)
         # What a faulty one says may not be what was meant, so it is not held against the others.
         self.contents.add(number, example, sketched=not faulty)
         if faulty:
@@ -166,6 +162,14 @@ class FileCheck:
             self.no_system.add(number)
         if len(example.texts[-1]) < _SHORT:
             self.short.add(number)
+
+    def _too_long(self, tokens: Counted, number: int, context: int) -> None:
+        trained = f"{self.rules.model} trains on {context:,} of an example"
+        if tokens.exact > context:
+            self.found.add("over_context", number, f"{tokens.exact:,} tokens; {trained}")
+        else:
+            about = f"about {sum(tokens):,} tokens, of which {tokens.estimated:,} are an estimate of tools and images"
+            self.found.add("over_context_estimated", number, f"{about}; {trained}")
 
     def end(self, *, fewest: int) -> None:
         """What only shows when all lines were read."""

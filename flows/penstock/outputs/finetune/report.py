@@ -99,13 +99,15 @@ def _file(file: FileReport, context: int | None) -> dict[str, Any]:
         "problems": _problems(file.found),
         "without_system": figures.without_system,
         "without_user": figures.without_user,
+        "with_tools": figures.with_tools,
         "with_images": figures.with_images,
         "images": figures.images,
         "messages": figures.messages.figures(),
         "answer_characters": figures.answer_characters.figures(),
         "tokens": {**figures.tokens.figures(), "total": figures.tokens.total} if counted else None,
         "answer_tokens": {**figures.answer_tokens.figures(), "total": figures.answer_tokens.total} if counted else None,
-        "tokens_exact": figures.counter is not None and figures.counter.exact and not figures.images,
+        "tokens_exact": figures.exact,
+        "estimated_tokens": {"tools": figures.tool_tokens, "images": figures.image_tokens} if counted else None,
         "truncated_examples": figures.tokens.above(context) if counted and context is not None else None,
     }
 
@@ -128,9 +130,13 @@ def _file_lines(file: FileReport, report: CheckReport) -> Iterator[str]:
     figures = file.statistics
     yield ""
     yield f"{file.path}: {_count(figures.examples, 'example')} ({file.form or 'no format'}), {file.bytes:,} bytes"
-    if figures.images:
-        held = f"{_count(figures.images, 'image')} in {_count(figures.with_images, 'example')}"
-        yield f"  {held}; their tokens are not counted"
+    for number, what, tokens in (
+        (figures.with_tools, "tools", figures.tool_tokens),
+        (figures.with_images, f"{_count(figures.images, 'image')}", figures.image_tokens),
+    ):
+        if number:
+            held = f"  {_count(number, 'example')} with {what}"
+            yield f"{held}: about {tokens:,} of the tokens, an estimate" if figures.counter is not None else held
     if figures.counter is not None and not figures.counter.exact:
         yield f"  tokens are an estimate: the vocabulary of {report.rules.model} is not public"
     if file is report.training and report.rules.context is None:

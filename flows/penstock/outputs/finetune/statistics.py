@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from penstock.outputs.finetune.estimates import picture_tokens, tool_tokens
 from penstock.outputs.finetune.example import Example
 from penstock.outputs.finetune.limits import PriceOf, TrainingPrice, default_epochs
 from penstock.tokens import TokenCounter
@@ -18,6 +20,14 @@ TOKENS_PER_MESSAGE = 3
 TOKENS_PER_NAME = 1
 TOKENS_PER_EXAMPLE = 3
 _BARS = 8
+_KEPT = 256
+
+
+class Counted(NamedTuple):
+    """Tokens of one example: those that were counted, and those of tools and images, which are an estimate."""
+
+    exact: int
+    estimated: int
 
 
 @dataclass(slots=True)
@@ -113,12 +123,15 @@ class Statistics:
     Attributes:
         counter: counts tokens; None leaves them out.
         messages: per example.
-        tokens: per example; of both outputs in a preference example.
+        tokens: per example, with what is estimated; of both outputs in a preference example.
         answer_tokens: of the assistant's messages, per example.
         answer_characters: of the last message.
+        tool_tokens: an estimate, in all examples together.
+        image_tokens: likewise.
     """
 
     counter: TokenCounter | None = None
+    model: str = ""
     examples: int = 0
     without_system: int = 0
     without_user: int = 0
@@ -128,10 +141,24 @@ class Statistics:
     tokens: Distribution = field(default_factory=Distribution)
     answer_tokens: Distribution = field(default_factory=Distribution)
     answer_characters: Distribution = field(default_factory=Distribution)
+    with_tools: int = 0
+    tool_tokens: int = 0
+    image_tokens: int = 0
     _roles: dict[str, int] = field(default_factory=dict)
+    _tools: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every token was counted and none estimated."""
+        counted = self.counter is not None and self.counter.exact
+        return counted and not self.images and not self.with_tools
 
     def add(self, example: Example) -> int:
-        """Count one example; its tokens, 0 when they are not counted."""
+        """Count one example; its tokens but those that are estimated, 0 when they are not counted."""
+        return self.counted(example).exact
+
+    def counted(self, example: Example) -> Counted:
+        """Count one example; its tokens."""
         roles = example.roles
         self.examples += 1
         # Reasoning models call the system's message the developer's.
@@ -142,19 +169,31 @@ class Statistics:
         if example.images:
             self.with_images += 1
             self.images += len(example.images)
-        return 0 if self.counter is None else self._count(example, self.counter)
+        self.with_tools += bool(example.context)
+        return Counted(0, 0) if self.counter is None else self._count(example, self.counter)
 
-    def _count(self, example: Example, counter: TokenCounter) -> int:
+    def _count(self, example: Example, counter: TokenCounter) -> Counted:
         counts = counter.count_many(example.texts)
         tokens = TOKENS_PER_EXAMPLE + TOKENS_PER_MESSAGE * len(counts) + sum(counts)
         tokens += sum(self._role(role, counter) for role in example.roles)
         tokens += sum(TOKENS_PER_NAME + count for count in counter.count_many(example.names))
-        for text in (example.context, example.other_output):
-            tokens += counter.count(text) if text else 0
-        self.tokens.add(tokens)
+        tokens += counter.count(example.other_output) if example.other_output else 0
+        tools = self._tool(example.context, counter) if example.context else 0
+        images = sum(picture_tokens(one, self.model) for one in example.images)
+        self.tool_tokens += tools
+        self.image_tokens += images
+        self.tokens.add(tokens + tools + images)
         answers = zip(counts, example.roles, strict=True)
         self.answer_tokens.add(sum(count for count, role in answers if role == "assistant"))
-        return tokens
+        return Counted(tokens, tools + images)
+
+    def _tool(self, context: str, counter: TokenCounter) -> int:
+        # Most files give the same tools on every line.
+        if context not in self._tools:
+            if len(self._tools) == _KEPT:
+                self._tools.clear()
+            self._tools[context] = tool_tokens(context, counter)
+        return self._tools[context]
 
     def _role(self, role: str, counter: TokenCounter) -> int:
         if role not in self._roles:
