@@ -134,14 +134,24 @@ def test_a_changed_byte_cuts_it_there(tmp_path: Path) -> None:
         journal._closed.set()
 
 
-def test_of_two_answers_to_one_item_the_first_counts(tmp_path: Path) -> None:
+def test_of_two_answers_to_one_item_the_last_counts(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j")
     journal.append(batch([1, 2], "first"))
     journal.append(batch([2, 3], "second"))
-    expected = ["first 1", "first 2", "second 3"]
+    expected = ["first 1", "second 2", "second 3"]
     assert texts(journal, [1, 2, 3]) == expected
     journal.close()
     assert texts(Journal(tmp_path / "j"), [1, 2, 3]) == expected
+
+
+def test_what_is_forgotten_can_be_answered_anew(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    journal.append(batch([1, 2], "first"))
+    journal.forget({2})
+    assert journal.answered == {1}
+    journal.append(batch([2], "second"))
+    assert texts(journal, [1, 2]) == ["first 1", "second 2"]
+    journal.close()
 
 
 @settings(max_examples=30)

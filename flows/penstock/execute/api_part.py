@@ -17,6 +17,7 @@ from penstock.errors import TooManyFailures
 from penstock.execute import part_writer
 from penstock.execute.asking import JournalSink, Questions, questions, request_errors
 from penstock.execute.carry import carried_errors, seed_journal
+from penstock.execute.pieces import misfit_errors, misfits, paid
 from penstock.execute.rows import Rows
 from penstock.execute.saving import Saving
 from penstock.items import Cause, Delivered, Failed
@@ -29,6 +30,7 @@ from penstock.tables.state import PartFiles
 from penstock.tokens import counter
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow as pa
 
 
@@ -94,6 +96,7 @@ class ApiPart:
         journal = Journal(self.files.journal)
         try:
             seed_journal(journal, self.files.part, asking, self.step, usage_name)
+            self._forget_misfits(asking, journal)
             carried = carried_errors(
                 self.files.errors,
                 asking,
@@ -104,9 +107,7 @@ class ApiPart:
             )
             failures = self._ask(asking, journal, carried)
             rows.errors += [*asking.asked.errors, *carried]
-            failed = request_errors(failures, asking, rows.frame, self.name, self.keys)
-            final = {error.number for error in carried}
-            rows.errors += [error for error in failed if error.number not in final]
+            rows.errors += self._errors(failures, asking, journal, rows.frame, {error.number for error in carried})
             lost = {error.number for error in rows.errors if error.step == self.name}
             rows.frame = rows.frame.filter(~rows.frame[ROW].is_in(sorted(lost)))
             counts = finish(rows)
@@ -121,6 +122,25 @@ class ApiPart:
         else:
             journal.discard()
         return counts
+
+    def _errors(
+        self, failures: list[Failed], asking: Questions, journal: Journal, frame: pl.DataFrame, carried: set[int]
+    ) -> list[RowError]:
+        """The rows that failed now: something that they asked, or what was made of their answers."""
+        failed = request_errors(
+            failures, asking, frame, self.name, self.keys, lambda row, lost: paid(row, asking, journal, lost)
+        )
+        unfit = misfits(asking, self.step, journal, part_writer.answer_fields(self.step, journal))
+        unfit = {row: why for row, why in unfit.items() if row not in carried}
+        lost = misfit_errors(unfit, asking, journal, frame, self.name, self.keys)
+        self._stop_at(lost)
+        return [*(error for error in failed if error.number not in carried), *lost]
+
+    def _forget_misfits(self, asking: Questions, journal: Journal) -> None:
+        """Let answers of before that cannot be put together be asked for again, where that failure is to be mended."""
+        if self.retry_causes is None or Cause.INVALID_ANSWER in self.retry_causes:
+            unfit = misfits(asking, self.step, journal, part_writer.answer_fields(self.step, journal))
+            journal.forget({digest for row in unfit for digest in asking.asked.rows[row]})
 
     def _stop_at(self, errors: list[RowError]) -> None:
         if errors and self.step.on_error == "stop":

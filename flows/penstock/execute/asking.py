@@ -7,7 +7,7 @@ answer finds its rows again whatever became of the rows beside them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -216,10 +216,19 @@ def shares(total: int, weights: Sequence[int]) -> list[int]:
     return result
 
 
-def request_errors(
-    failures: Sequence[Failed], asking: Questions, frame: pl.DataFrame, name: str, keys: Sequence[str]
+def request_errors(  # noqa: PLR0917  # what names a row and its place
+    failures: Sequence[Failed],
+    asking: Questions,
+    frame: pl.DataFrame,
+    name: str,
+    keys: Sequence[str],
+    paid: Callable[[int, Mapping[bytes, Failed]], float | None],
 ) -> Iterator[RowError]:
-    """An error per row of which something failed; what the attempts cost stands at the row that counts it."""
+    """An error per row of which something failed.
+
+    Args:
+        paid: what a row cost, given what failed.
+    """
     import polars as pl
 
     asked = asking.asked
@@ -242,7 +251,7 @@ def request_errors(
             code=failure.code,
             attempts=failure.attempts,
             request_id=failure.request_id,
-            usd=failure.usd if row[ROW] == asked.owners[digest] else 0.0,
+            usd=paid(row[ROW], failed),
             text=asked.payloads[digest],
             asked=digest,
         )

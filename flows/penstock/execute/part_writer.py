@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from penstock.execute.asking import Questions
+from penstock.execute.pieces import put_together
 from penstock.execute.saving import Saving
 from penstock.items import usage_type
 from penstock.steps import ApiStep
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 _ROW_GROUP_ROWS = 50_000
 _FILE_GROUP_ROWS = 64
 """Rows at a time whose answers are files: a recording may take megabytes."""
-_SUMMED = ("prompt_tokens", "completion_tokens", "cached_tokens", "usd")
-_COPIED = frozenset({*_SUMMED, "attempts"})
+_COPIED = frozenset({"prompt_tokens", "completion_tokens", "cached_tokens", "usd", "attempts"})
 
 
 def answer_fields(step: ApiStep, journal: Journal) -> list[pa.Field]:
@@ -116,13 +116,7 @@ class Answers:
             pieces = table.slice(first, len(digests))
             first += len(digests)
             if len(digests) > 1:
-                whole = pieces.combine_chunks().to_batches()[0]
-                weights = [self.asking.tokens[digest] for digest in digests]
-                answer = self.step.combine(whole.select(range(len(self.fields))), weights)
-                usage = _summed(whole.columns[-1])
-                pieces = pa.Table.from_batches(
-                    [pa.RecordBatch.from_arrays([*answer.columns, usage], schema=table.schema)]
-                )
+                pieces = put_together(self.step, self.asking, number, pieces)
             rows.append(pieces)
         return pa.concat_tables(rows)
 
@@ -169,17 +163,3 @@ def _without_copies(usage: Any, copies: Any) -> Any:
         for field, child in zip([kind.field(place) for place in range(kind.num_fields)], usage.flatten(), strict=True)
     ]
     return pa.StructArray.from_arrays(children, fields=[kind.field(place) for place in range(kind.num_fields)])
-
-
-def _summed(usage: Any) -> Any:
-    """The usage of several pieces as that of one row; dollars are unknown as soon as those of one piece are."""
-    import pyarrow as pa
-
-    pieces = [piece for piece in usage.to_pylist() if piece is not None]
-    if not pieces:
-        return usage.slice(0, 1)
-    sums = {
-        name: None if any(piece[name] is None for piece in pieces) else sum(piece[name] for piece in pieces)
-        for name in _SUMMED
-    }
-    return pa.array([{**pieces[0], **sums, "attempts": max(piece["attempts"] or 0 for piece in pieces)}], usage.type)

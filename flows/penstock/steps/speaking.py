@@ -43,7 +43,7 @@ def check_sound(content: bytes, form: str) -> None:
     """Make sure that the content begins as files of the format do.
 
     Raises:
-        UnusableAnswer: it does not, or is empty.
+        UnusableAnswer: it does not, or holds no sound.
     """
     begins = bytes(content[:12])
     right = {
@@ -58,6 +58,10 @@ def check_sound(content: bytes, form: str) -> None:
     if not content or not right[form]:
         shown = repr(bytes(content[:80]).decode("utf-8", "replace"))
         raise UnusableAnswer(f"no {form} file came: it begins {shown}" if content else "no sound came: it is empty")
+    if form == "wav" and not all(_read_wav(content)):
+        raise UnusableAnswer("a WAV file without samples came")
+    if form == "mp3" and not _bare_mp3(content):
+        raise UnusableAnswer("an MP3 file without sound came")
 
 
 def joined(sounds: Sequence[bytes], form: str) -> bytes:
@@ -84,6 +88,8 @@ def _is_frame(begins: bytes) -> bool:
 def _joined_wav(sounds: Sequence[bytes]) -> bytes:
     read = [_read_wav(sound) for sound in sounds]
     head = read[0][0]
+    if not all(samples for _, samples in read):
+        raise InvalidAnswer("a WAV file without samples came")
     if any(other != head for other, _ in read):
         raise InvalidAnswer("the parts of a text were spoken into WAV files of different kinds")
     data = b"".join(samples for _, samples in read)
@@ -102,7 +108,10 @@ def _joined_wav(sounds: Sequence[bytes]) -> bytes:
 
 
 def _read_wav(sound: bytes) -> tuple[bytes, bytes]:
-    """The format and the samples; streamed files do not know their length and say 0 or the largest number."""
+    """The format and the samples, empty where there are none.
+
+    Streamed files do not know their length and say 0 or the largest number.
+    """
     place, head = 12, b""
     while place + 8 <= len(sound):
         name, size = struct.unpack_from("<4sI", sound, place)
@@ -113,7 +122,7 @@ def _read_wav(sound: bytes) -> tuple[bytes, bytes]:
         if name == b"fmt ":
             head = sound[body : body + size]
         place = body + size + size % 2
-    raise InvalidAnswer("a WAV file without samples came")
+    return head, b""
 
 
 def _bare_mp3(sound: bytes) -> bytes:

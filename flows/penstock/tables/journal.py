@@ -12,7 +12,7 @@ import struct
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -42,9 +42,9 @@ class _Frames:
     end: int = 0
 
     def add(self, start: int, size: int, end: int, digests: Sequence[bytes]) -> None:
-        """Take in one batch; of what was answered twice, the first answer counts."""
+        """Take in one batch; of what was answered twice, the last answer counts."""
         for row, digest in enumerate(digests):
-            self.places.setdefault(digest, (len(self.ranges), row))
+            self.places[digest] = (len(self.ranges), row)
         self.ranges.append((start, size))
         self.end = end
 
@@ -109,6 +109,11 @@ class Journal:
         for frame, first, count in _runs([self._frames.places[digest] for digest in digests]):
             slices.append(self._batch(frame).slice(first, count))
         return pa.Table.from_batches(slices, schema=self._frames.schema).remove_column(0)
+
+    def forget(self, digests: Collection[bytes]) -> None:
+        """Take these for not answered from now on, so that another answer takes the place of the one there."""
+        for digest in digests:
+            self._frames.places.pop(digest, None)
 
     def close(self) -> None:
         """Sync and close."""
