@@ -104,6 +104,7 @@ def schema(
     """Print the JSON Schema of pipeline files; write or check it and the reference pages."""
     from penstock.cli.console import clear_errors, fail, print_json, say
     from penstock.cli.exit_codes import ExitCode
+    from penstock.outputs.finetune.schema import finetune_schema
     from penstock.runs.schema import run_schema
     from penstock.spec.generated import pages, schemas, stale, write_all
     from penstock.spec.schema import pipeline_schema
@@ -115,7 +116,8 @@ def schema(
             )
         wanted: dict[Path, str] = {}
         if write is not None:
-            wanted |= {write / name: text for name, text in {**schemas(), "run.schema.json": run_schema()}.items()}
+            others = {"run.schema.json": run_schema(), "finetune.schema.json": finetune_schema()}
+            wanted |= {write / name: text for name, text in {**schemas(), **others}.items()}
         if docs is not None:
             wanted |= {docs / name: text for name, text in pages().items()}
         if not wanted:

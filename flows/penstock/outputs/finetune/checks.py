@@ -13,10 +13,10 @@ from penstock.outputs.finetune.limits import MOST_IMAGES, Format, Rules
 from penstock.outputs.finetune.messages import Fault, check_messages, kind_of
 from penstock.outputs.finetune.tools import check_calls, check_tools
 
-_CHAT_KEYS = {"messages", "tools", "functions", "parallel_tool_calls"}
-_INPUT_KEYS = _CHAT_KEYS
-_OUTPUTS = ("preferred_output", "non_preferred_output")
-_PREFERENCE_KEYS = {"input", *_OUTPUTS}
+CHAT_KEYS = {"messages", "tools", "functions", "parallel_tool_calls"}
+_INPUT_KEYS = CHAT_KEYS
+OUTPUTS = ("preferred_output", "non_preferred_output")
+PREFERENCE_KEYS = {"input", *OUTPUTS}
 
 
 def format_of(value: Any) -> Format | None:
@@ -25,7 +25,7 @@ def format_of(value: Any) -> Format | None:
         return None
     if "messages" in value:
         return "chat"
-    return "preference" if value.keys() & _PREFERENCE_KEYS else None
+    return "preference" if value.keys() & PREFERENCE_KEYS else None
 
 
 def check_example(value: Any, form: Format, rules: Rules) -> Iterator[Fault]:
@@ -46,7 +46,7 @@ def check_example(value: Any, form: Format, rules: Rules) -> Iterator[Fault]:
 
 
 def _chat(value: dict[str, Any]) -> Iterator[Fault]:
-    yield from _unknown(value, _CHAT_KEYS, "")
+    yield from _unknown(value, CHAT_KEYS, "")
     if "messages" not in value:
         yield "no_messages", "there is no 'messages'"
         return
@@ -66,7 +66,7 @@ def _chat(value: dict[str, Any]) -> Iterator[Fault]:
 
 
 def _preference(value: dict[str, Any]) -> Iterator[Fault]:
-    yield from _unknown(value, _PREFERENCE_KEYS, "")
+    yield from _unknown(value, PREFERENCE_KEYS, "")
     given = value.get("input")
     if not isinstance(given, dict):
         yield "missing_input", "'input' must be an object with 'messages'"
@@ -79,14 +79,15 @@ def _preference(value: dict[str, Any]) -> Iterator[Fault]:
         yield from check_tools(given)
         if isinstance(messages, list) and messages and _role(messages[-1]) == "assistant":
             yield "input_ends_with_assistant", "the input must end before the answer that is compared"
-    for key in _OUTPUTS:
+    for key in OUTPUTS:
         if key not in value:
             yield "missing_output", f"there is no {key!r}"
             continue
         yield from check_messages(value[key], key)
         messages = value[key] if isinstance(value[key], list) else []
         if any(
-            isinstance(one, dict) and one.get("role") in ("system", "developer", "user", "tool") for one in messages
+            isinstance(one, dict) and one.get("role") in ("system", "developer", "user", "tool", "function")
+            for one in messages
         ):
             yield "output_not_assistant", f"{key!r} must hold messages from the assistant only"
     if "preferred_output" in value and value["preferred_output"] == value.get("non_preferred_output"):

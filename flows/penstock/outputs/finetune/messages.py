@@ -14,11 +14,11 @@ Fault = tuple[str, str]
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _PLAIN_KEYS = {"role", "content"}
-_KEYS = _PLAIN_KEYS | {"name", "weight", "tool_calls", "tool_call_id", "function_call", "refusal"}
+MESSAGE_KEYS = _PLAIN_KEYS | {"name", "weight", "tool_calls", "tool_call_id", "function_call", "refusal"}
 _RESERVED = ("<|endoftext|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|endofprompt|>", "<|im_start|>",
              "<|im_end|>", "<|im_sep|>")  # fmt: skip
-_DETAILS = (None, "auto", "low", "high")
-_IMAGE_TYPES = ("png", "jpeg", "jpg", "webp")
+DETAILS = (None, "auto", "low", "high")
+IMAGE_TYPES = ("png", "jpeg", "jpg", "webp")
 
 
 def check_messages(messages: Any, key: str = "messages") -> Iterator[Fault]:
@@ -57,8 +57,8 @@ def _check_message(message: dict[str, Any]) -> Iterator[Fault]:
 
 
 def _check_keys(message: dict[str, Any], role: Any) -> Iterator[Fault]:
-    for key in message.keys() - _KEYS:
-        yield "unknown_message_key", f"the key {key!r} is unknown; allowed are {', '.join(sorted(_KEYS))}"
+    for key in message.keys() - MESSAGE_KEYS:
+        yield "unknown_message_key", f"the key {key!r} is unknown; allowed are {', '.join(sorted(MESSAGE_KEYS))}"
     if "name" in message and not isinstance(message["name"], str):
         yield "bad_name", f"'name' must be text, not {kind_of(message['name'])}"
     if "weight" in message:
@@ -159,11 +159,11 @@ def _check_image(image: Any) -> Iterator[Fault]:
     if not isinstance(url, str):
         yield "bad_image", "'image_url' must be an object with the text 'url'"
         return
-    if image.get("detail") not in _DETAILS:
+    if image.get("detail") not in DETAILS:
         yield "bad_image", f"the detail {image['detail']!r} is not one of auto, low, high"
     if url.startswith("data:"):
         head, comma, data = url.partition(",")
-        if head not in {f"data:image/{kind};base64" for kind in _IMAGE_TYPES} or not comma or not data:
+        if head not in {f"data:image/{kind};base64" for kind in IMAGE_TYPES} or not comma or not data:
             yield "bad_image", f"{head[:40]!r} is not data:image/png;base64 (or jpeg, webp) with data behind it"
         elif len(data) * 3 // 4 > LARGEST_IMAGE:
             yield "image_too_large", f"it has {len(data) * 3 // 4:,} bytes; {LARGEST_IMAGE:,} are allowed"

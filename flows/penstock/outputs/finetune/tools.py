@@ -11,7 +11,8 @@ from typing import Any
 from penstock.outputs.finetune.messages import Fault
 from penstock.outputs.finetune.shapes import canonical
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+TOOL_NAME = r"[A-Za-z0-9_-]{1,64}"
+_NAME = re.compile(TOOL_NAME)
 _KEPT = 256
 
 
