@@ -148,7 +148,8 @@ def test_the_schema_is_printed_written_and_checked(penstock: Penstock, tmp_path:
     assert "not up to date: schemas/pipeline.schema.json" in old.stderr
     assert penstock("schema", "--write", "schemas", "--docs", "docs/reference").returncode == 0
     assert json.loads((tmp_path / "schemas/pipeline.schema.json").read_text()) == printed
-    assert penstock("schema", "--check").stdout == "ok: 8 files are up to date\n"
+    assert (tmp_path / "schemas/finetune.schema.json").is_file()
+    assert penstock("schema", "--check").stdout == "ok: 9 files are up to date\n"
     (tmp_path / "docs/reference/steps.md").write_text("edited")
     assert "docs/reference/steps.md" in penstock("schema", "--check").stderr
 
