@@ -117,7 +117,7 @@ def test_cutting_the_bytes_anywhere_gives_the_same_events(stream: bytes, cuts: l
 @given(_STREAMS)
 def test_any_bytes_give_an_answer_or_an_error_of_the_tree(stream: bytes) -> None:
     with contextlib.suppress(errors.ApiError):
-        assert isinstance(assembled(stream), ChatCompletion)
+        assert assembled(stream).choices
 
 
 _KEYS = st.sampled_from(
@@ -150,7 +150,7 @@ _JSON = st.recursive(
 @given(st.lists(_JSON, max_size=4))
 def test_any_json_gives_an_answer_or_an_error_of_the_tree(values: list[Any]) -> None:
     with contextlib.suppress(errors.ApiError):
-        assert isinstance(assembled(sse(*values)), ChatCompletion)
+        assert assembled(sse(*values)).choices
 
 
 def sse(*values: Any, done: bool = True) -> bytes:

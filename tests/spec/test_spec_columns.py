@@ -186,9 +186,10 @@ def test_columns_that_clash_are_mistakes(step_mistakes: Mistakes, steps: str, me
 
 
 def test_without_a_usage_column_nothing_clashes(load_steps: Load) -> None:
-    load_steps(
+    loaded = load_steps(
         "- {uses: derive, columns: {embed_usage: '1'}}\n- {uses: embed, input: '{{ body }}', model: m, usage: false}"
     )
+    assert list(loaded.columns[-1])[-2:] == ["embed_usage", "embedding"]
 
 
 def test_steps_have_ids_of_their_own(load_steps: Load) -> None:

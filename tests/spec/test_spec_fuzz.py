@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import SpecError
-from penstock.spec import Spec, load, load_text
+from penstock.spec import Loaded, load, load_text
 from penstock.spec.model import Spec as Model
 from penstock.steps import KINDS
 
@@ -43,9 +44,22 @@ budget: {usd: 5}
 
 
 def read(text: str) -> None:
-    with contextlib.suppress(SpecError):
-        loaded = load_text(text, file="p.yaml", folder=FOLDER, environ={}, source_may_miss=True)
-        assert isinstance(loaded.spec, Spec)
+    check(lambda: load_text(text, file="p.yaml", folder=FOLDER, environ={}, source_may_miss=True), text)
+
+
+def check(loading: Callable[[], Loaded], text: str) -> None:
+    """A pipeline comes of it, or at least one mistake, each with a message and a place that is in the text."""
+    try:
+        spec = loading().spec
+    except SpecError as error:
+        assert error.problems
+        assert all(problem.message for problem in error.problems)
+        # The first place after the last character may be where something is missing.
+        last = len(re.split("\r\n|[\r\n\x85\u2028\u2029]", text)) + 1
+        assert all(0 <= problem.line <= last for problem in error.problems)
+    else:
+        assert spec.name
+        assert spec.outputs
 
 
 @FUZZ
@@ -71,8 +85,7 @@ def test_any_text_gives_a_spec_or_all_its_mistakes(text: str) -> None:
 def test_any_bytes_in_a_file_give_a_spec_or_its_mistakes(tmp_path_factory: Any, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(content)
-    with contextlib.suppress(SpecError):
-        load(path, environ={})
+    check(lambda: load(path, environ={}), content.decode("utf-8", "replace"))
 
 
 @FUZZ

@@ -180,7 +180,8 @@ def test_the_errors_table_is_not_written_into_an_output(mistakes: Mistakes) -> N
 
 
 def test_neighbours_are_no_clash(load_yaml: Load) -> None:
-    load_yaml(f"{HEAD}outputs: [{{uses: parquet, path: out}}, {{uses: parquet, path: out2}}]\n")
+    spec = load_yaml(f"{HEAD}outputs: [{{uses: parquet, path: out}}, {{uses: parquet, path: out2}}]\n").spec
+    assert [one.target.name for one in spec.outputs] == ["out", "out2"]
 
 
 def test_all_mistakes_of_a_file_come_in_its_order(mistakes: Mistakes) -> None:

@@ -139,7 +139,8 @@ def test_every_key_and_kind_has_its_place_in_the_reference() -> None:
 def test_examples_in_the_reference_are_yaml() -> None:
     for text in pages().values():
         for fence in text.split("```yaml\n")[1:]:
-            assert isinstance(yaml.safe_load(fence.split("```")[0]), list)
+            entry = yaml.safe_load(fence.split("```")[0])[0]
+            assert entry["uses"] in {**STEPS, **OUTPUTS}
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,11 @@ def test_every_example_of_a_field_is_a_value_it_takes(model: type[BaseModel]) ->
     for name, field in model.model_fields.items():
         if name in {"steps", "outputs", "provider", "params"}:
             continue
+        adapter: TypeAdapter[Any] = TypeAdapter(typing.Annotated[(field.annotation, *field.metadata, None)])
         for example in field.examples or []:
-            TypeAdapter(typing.Annotated[(field.annotation, *field.metadata, None)]).validate_python(example)
+            taken = adapter.validate_python(example)
+            assert taken is not None
+            assert adapter.validate_python(adapter.dump_python(taken)) == taken, "what it means is a value it takes too"
 
 
 @pytest.mark.parametrize(

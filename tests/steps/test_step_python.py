@@ -204,7 +204,10 @@ def test_check_runs_nothing_of_the_module(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_name_may_be_made_in_any_way(tmp_path: Path, code: str) -> None:
-    step_for(tmp_path, code).columns_after({})
+    assert step_for(tmp_path, code, columns={"n": "integer"}).columns_after({"id": "String"}) == {
+        "id": "String",
+        "n": "Int64",
+    }
 
 
 def test_modules_beside_it_can_be_imported_and_do_not_shadow_others(tmp_path: Path) -> None:

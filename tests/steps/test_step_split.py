@@ -80,6 +80,9 @@ def test_shares_that_are_no_whole_are_mistakes(step_of: Make, sets: str, reason:
         step_of(f"{{uses: split, sets: {sets}}}")
 
 
-def test_shares_that_are_whole_but_for_rounding_are_taken(step_of: Make) -> None:
-    step_of("{uses: split, sets: {a: 33.3%, b: 33.3%, c: 33.4%}}")
-    step_of("{uses: split, sets: {a: 0.1, b: 0.2, c: 0.7}}")
+@pytest.mark.parametrize("shares", [("0.7", "0.2", "0.1"), ("33.33333333%", "33.33333333%", "33.33333333%")])
+def test_shares_that_are_whole_but_for_rounding_are_taken(step_of: Make, shares: tuple[str, str, str]) -> None:
+    step = step_of(f"{{uses: split, sets: {{a: {shares[0]}, b: {shares[1]}, c: {shares[2]}}}}}")
+    assert list(step.sets) == ["a", "b", "c"]
+    assert sum(step.sets.values()) != 1, "or nothing is rounded"
+    assert sum(step.sets.values()) == pytest.approx(1)
