@@ -52,14 +52,17 @@ def check(loading: Callable[[], Loaded], text: str) -> None:
     try:
         spec = loading().spec
     except SpecError as error:
-        assert error.problems
-        assert all(problem.message for problem in error.problems)
-        # The first place after the last character may be where something is missing.
-        last = len(re.split("\r\n|[\r\n\x85\u2028\u2029]", text)) + 1
-        assert all(0 <= problem.line <= last for problem in error.problems)
+        problems = error.problems
     else:
         assert spec.name
         assert spec.outputs
+        return
+    assert problems
+    # The line after the last one may be where something is missing.
+    last = len(re.split("\r\n|[\r\n\x85\u2028\u2029]", text)) + 1
+    for problem in problems:
+        assert problem.message
+        assert 0 <= problem.line <= last
 
 
 @FUZZ
