@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-import sys
 import tomllib
-from pathlib import Path
 from typing import Any
 
-from make_reviews import Deck, cell
+from sample_files import FOLDER, Deck, cell, write
 
-FOLDER = Path(__file__).parent
 CSV = FOLDER / "comments.csv"
 COLUMNS = ("comment_id", "thread", "author", "language", "created_at", "body")
 AUTHORS = ("mira", "t_fischer", "Old Oak", "李明", "cyclist42", "ana.b", "M. P.", "kaffeekanne", "نور", "yuki")
@@ -116,17 +113,5 @@ def csv_text() -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(check: bool) -> int:
-    """Write the file, or say that it is not as it would be written."""
-    wanted = csv_text().encode()
-    if CSV.exists() and CSV.read_bytes() == wanted:
-        return 0
-    if check:
-        sys.stderr.write(f"{CSV.name} is not what make_comments.py writes: run python sample_data/make_comments.py\n")
-        return 1
-    CSV.write_bytes(wanted)
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main("--check" in sys.argv[1:]))
+    raise SystemExit(write({CSV: csv_text()}))

@@ -12,14 +12,11 @@ from __future__ import annotations
 import datetime as dt
 import json
 import random
-import sys
 import tomllib
-from pathlib import Path
 from typing import Any
 
-from make_reviews import Deck
+from sample_files import FOLDER, Deck, write
 
-FOLDER = Path(__file__).parent
 FILE = FOLDER / "documents.jsonl"
 COLUMNS = ("doc_id", "title", "kind", "language", "text")
 SEED = 20261123
@@ -80,17 +77,5 @@ def jsonl_text() -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in all_rows())
 
 
-def main(check: bool) -> int:
-    """Write the file, or say that it is not as it would be written."""
-    wanted = jsonl_text().encode()
-    if FILE.exists() and FILE.read_bytes() == wanted:
-        return 0
-    if check:
-        sys.stderr.write("documents.jsonl is not what its script writes: run python sample_data/make_documents.py\n")
-        return 1
-    FILE.write_bytes(wanted)
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main("--check" in sys.argv[1:]))
+    raise SystemExit(write({FILE: jsonl_text()}))

@@ -10,40 +10,18 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-import sys
 import tomllib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from awkward_rows import AWKWARD, Awkward
+from sample_files import FOLDER, README, Deck, cell, readme_with, write
 
-FOLDER = Path(__file__).parent
 CSV = FOLDER / "reviews.csv"
-README = FOLDER / "README.md"
 COLUMNS = ("review_id", "title", "body", "language", "stars", "created_at", "product")
-BEGIN, END = "<!-- awkward rows: begin -->", "<!-- awkward rows: end -->"
 FIRST_DAY = dt.date(2024, 1, 1)
 DAYS = 1000
 SEED = 20261101
-
-
-class Deck:
-    """Draws from a list without repeating one before all were drawn.
-
-    Only `random.Random.random` is used: it is the one method whose numbers are promised to stay the same.
-    """
-
-    def __init__(self, cards: Sequence[str], chance: random.Random) -> None:
-        self._cards = tuple(cards)
-        self._chance = chance
-        self._left: list[str] = []
-
-    def draw(self) -> str:
-        """One card."""
-        if not self._left:
-            self._left = list(self._cards)
-        return self._left.pop(int(self._chance.random() * len(self._left)))
 
 
 class Language:
@@ -127,13 +105,6 @@ def all_rows() -> list[tuple[dict[str, str], Awkward | None]]:
     return rows
 
 
-def cell(text: str, *, quoted: bool = False) -> str:
-    """One cell after RFC 4180: quoted only where it must be, or where a space at its edge could get lost."""
-    if quoted or text != text.strip() or any(mark in text for mark in ',"\r\n'):
-        return '"' + text.replace('"', '""') + '"'
-    return text
-
-
 def csv_text() -> str:
     """The whole file, with LF between the records."""
     lines = [",".join(COLUMNS)]
@@ -143,27 +114,13 @@ def csv_text() -> str:
     return "\n".join(lines) + "\n"
 
 
-def readme_text(before: str) -> str:
-    """README.md with its table made new."""
+def awkward_table() -> list[str]:
+    """The table of the README, line by line."""
     table = ["| row | what is unusual | what becomes of it |", "|---|---|---|"]
-    table += [f"| {row['review_id']} | {awkward.why} | {awkward.fate} |" for row, awkward in all_rows() if awkward]
-    head, rest = before.split(BEGIN)
-    return head + BEGIN + "\n" + "\n".join(table) + "\n" + END + rest.split(END)[1]
-
-
-def main(check: bool) -> int:
-    """Write both files, or say which one is not as it would be written."""
-    wanted = {CSV: csv_text(), README: readme_text(README.read_text("utf-8"))}
-    stale = [file for file, text in wanted.items() if not file.exists() or file.read_bytes() != text.encode()]
-    for file in stale:
-        if check:
-            sys.stderr.write(
-                f"{file.name} is not what make_reviews.py writes: run python sample_data/make_reviews.py\n"
-            )
-        else:
-            file.write_bytes(wanted[file].encode())
-    return 1 if check and stale else 0
+    return table + [
+        f"| {row['review_id']} | {awkward.why} | {awkward.fate} |" for row, awkward in all_rows() if awkward
+    ]
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("--check" in sys.argv[1:]))
+    raise SystemExit(write({CSV: csv_text(), README: readme_with("awkward rows", awkward_table())}))

@@ -12,19 +12,14 @@ import csv
 import datetime as dt
 import io
 import random
-import sys
 import tomllib
-from pathlib import Path
 from typing import Any
 
-from make_reviews import Deck
+from sample_files import FOLDER, README, Deck, readme_with, write
 
-FOLDER = Path(__file__).parent
 CSV = FOLDER / "tickets.csv"
-README = FOLDER / "README.md"
 COLUMNS = ("ticket_id", "created_at", "channel", "customer", "subject", "body", "meant_category", "meant_urgency")
 CATEGORIES = ("billing", "technical", "shipping", "account", "returns", "other")
-BEGIN, END = "<!-- awkward tickets: begin -->", "<!-- awkward tickets: end -->"
 ROWS = 360
 FIRST_DAY = dt.date(2026, 1, 5)
 SEED = 20261122
@@ -149,27 +144,14 @@ def csv_text() -> str:
     return text.getvalue()
 
 
-def readme_text(before: str) -> str:
-    """README.md with its table of awkward tickets made new."""
-    table = ["| row | what is unusual |", "|---|---|"]
-    table += [f"| {row['ticket_id']} | {why} |" for row, why in all_rows() if why]
-    head, rest = before.split(BEGIN)
-    return head + BEGIN + "\n" + "\n".join(table) + "\n" + END + rest.split(END)[1]
-
-
-def main(check: bool) -> int:
-    """Write both files, or say which one is not as it would be written."""
-    wanted = {CSV: csv_text(), README: readme_text(README.read_text("utf-8"))}
-    stale = [file for file, text in wanted.items() if not file.exists() or file.read_bytes() != text.encode()]
-    for file in stale:
-        if check:
-            sys.stderr.write(
-                f"{file.name} is not what make_tickets.py writes: run python sample_data/make_tickets.py\n"
-            )
-        else:
-            file.write_bytes(wanted[file].encode())
-    return 1 if check and stale else 0
+def awkward_table() -> list[str]:
+    """The table of the README, line by line."""
+    return [
+        "| row | what is unusual |",
+        "|---|---|",
+        *(f"| {row['ticket_id']} | {why} |" for row, why in all_rows() if why),
+    ]
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("--check" in sys.argv[1:]))
+    raise SystemExit(write({CSV: csv_text(), README: readme_with("awkward tickets", awkward_table())}))

@@ -1,16 +1,25 @@
-"""Durations, sizes, counts and shares as people write them: ``120s``, ``25MB``, ``2_000_000``, ``5%``.
+"""What people write in a pipeline: ``120s``, ``25MB``, ``2_000_000``, ``5%``, paths, types and names of columns.
 
-Each kind is a function that parses (and raises `ValueError` with the allowed forms) and an annotated type for
+Each kind of number is a function that parses (and raises `ValueError` with the allowed forms) and an annotated type for
 pydantic fields, so that the loader, the JSON Schema and the reference page agree on what may be written.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from fractions import Fraction
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
+
+if TYPE_CHECKING:
+    import polars as pl
+
+TypeWord = Literal["string", "integer", "number", "boolean", "date", "datetime"]
+"""The type of a column."""
+AnyTypeWord = Literal[TypeWord, "list of string", "list of integer", "list of number"]
+"""The type of a column, which may be one of lists."""
 
 # ASCII: a long s (U+017F) is no second.
 _FLAGS = re.IGNORECASE | re.ASCII
@@ -177,6 +186,27 @@ Count = Annotated[
     int, BeforeValidator(parse_count), _schema([5000, "2_000_000", "50M"], r"^\s*[0-9][0-9_.]*\s*[kKmMbB]?\s*$")
 ]
 Share = Annotated[float, BeforeValidator(parse_share), _schema(["5%", 0.05], r"^\s*[0-9][0-9_.]*\s*%?\s*$")]
+
+
+def names_in(columns: str | Iterable[str] | None) -> list[str]:
+    """The names of a field that takes one column, several or none."""
+    return [columns] if isinstance(columns, str) else list(columns or ())
+
+
+def polars_type(word: AnyTypeWord) -> pl.DataType:
+    """The polars type that a word means."""
+    import polars as pl
+
+    kinds: dict[str, pl.DataType] = {
+        "string": pl.String(),
+        "integer": pl.Int64(),
+        "number": pl.Float64(),
+        "boolean": pl.Boolean(),
+        "date": pl.Date(),
+        "datetime": pl.Datetime("us"),
+    }
+    inner = word.removeprefix("list of ")
+    return kinds[inner] if inner == word else pl.List(kinds[inner])
 
 
 class PathField:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
-import subprocess
-import sys
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -34,17 +32,6 @@ def phrases(root: Path) -> dict[str, Any]:
 
 def flagged_for(text: str) -> set[str]:
     return {category for category, score in score_text(text).items() if is_flagged(category, score)}
-
-
-def test_the_file_is_what_its_script_writes(root: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "sample_data/make_comments.py", "--check"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_there_are_at_least_400_comments_each_named_once_in_the_order_of_time(rows: list[dict[str, str]]) -> None:

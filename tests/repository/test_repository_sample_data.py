@@ -6,8 +6,6 @@ import csv
 import datetime as dt
 import io
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -34,17 +32,6 @@ def fates(root: Path) -> dict[str, str]:
     """Row id to what becomes of it, from the table of the README."""
     table = (root / "sample_data" / "README.md").read_text("utf-8")
     return dict(re.findall(r"^\| (r\d{4}) \| .* \| (embedded|filtered) \|$", table, re.MULTILINE))
-
-
-def test_the_file_is_what_its_script_writes(root: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "sample_data/make_reviews.py", "--check"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_records_end_with_lf_and_there_is_no_byte_order_mark(text: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -19,12 +17,6 @@ Document = dict[str, str]
 def documents(root: Path) -> dict[str, Document]:
     lines = (root / "sample_data" / "documents.jsonl").read_text("utf-8").splitlines()
     return {row["doc_id"]: row for row in map(json.loads, lines)}
-
-
-def test_the_file_is_what_its_script_writes(root: Path) -> None:
-    command = [sys.executable, "sample_data/make_documents.py", "--check"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_documents_are_named_once_varied_and_long(documents: dict[str, Document]) -> None:

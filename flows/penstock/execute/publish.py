@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penstock.errors import AccountError, InputError, StorageFailed, TooManyFailures
 from penstock.execute.deciding import merged_rows
@@ -21,6 +21,9 @@ from penstock.spec import Spec
 from penstock.tables.failures import read_errors
 from penstock.tables.parts import read_counts, whole_or_absent
 from penstock.tables.state import State
+
+if TYPE_CHECKING:
+    import polars as pl
 
 MOST_COMPARED = 2_000_000
 """Rows of a result up to which its keys are compared."""
@@ -175,25 +178,20 @@ def _counts(files: Files) -> list[dict[str, Any]]:
 
 def _write_errors(parts: Sequence[Files], folder: Path, failed: int) -> Path | None:
     frame = read_errors([errors for files in parts for _, errors in files])
-    found = 0 if frame is None else len(frame)
-    if found != failed:
-        raise AccountError(f"{failed} rows failed and the errors parts hold {found}; run the pipeline again")
-    if frame is None:
-        return None
-    target = folder / ERRORS
-    with whole_or_absent(target) as temporary:
-        frame.write_parquet(temporary)
-    return target
+    return _write_counted(frame, folder / ERRORS, failed, "failed and the errors parts hold")
 
 
 def _write_merged(plan: Plan, state: State, folder: Path, merged: int) -> Path | None:
-    frame = merged_rows(plan, state)
+    return _write_counted(merged_rows(plan, state), folder / MERGED, merged, "were merged and the decisions name")
+
+
+def _write_counted(frame: pl.DataFrame | None, target: Path, expected: int, what: str) -> Path | None:
+    """Write a table that must have as many rows as were counted; None, and no file, when there are none."""
     found = 0 if frame is None else len(frame)
-    if found != merged:
-        raise AccountError(f"{merged} rows were merged and the decisions name {found}; run the pipeline again")
+    if found != expected:
+        raise AccountError(f"{expected} rows {what} {found}; run the pipeline again")
     if frame is None:
         return None
-    target = folder / MERGED
     with whole_or_absent(target) as temporary:
         frame.write_parquet(temporary)
     return target

@@ -69,6 +69,17 @@ class Origin:
         }
 
 
+NamedColumn = tuple[tuple[str | int, ...], str]
+"""The place of a column's name in the settings, and the name."""
+
+
+def named_in(field: str, columns: str | Sequence[str] | None) -> list[NamedColumn]:
+    """The columns that a field names: one, several or none."""
+    if isinstance(columns, str):
+        return [((field,), columns)]
+    return [((field, place), name) for place, name in enumerate(columns or ())]
+
+
 class Output(BaseModel, ABC):
     """What all outputs have. Class attributes as in `penstock.steps.Step`."""
 
@@ -92,7 +103,7 @@ class Output(BaseModel, ABC):
         """Where the output stands when it is published; no two outputs may stand at, in or around one place."""
 
     @property
-    def named_columns(self) -> Sequence[tuple[tuple[str | int, ...], str]]:
+    def named_columns(self) -> Sequence[NamedColumn]:
         """Columns that the settings name, each with its place in the settings: they must be among those of the rows."""
         return ()
 

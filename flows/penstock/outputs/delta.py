@@ -12,8 +12,8 @@ from urllib.parse import unquote
 from pydantic import Field, model_validator
 
 from penstock.errors import InputError
-from penstock.outputs.base import Origin, Output, Published
-from penstock.values import FilePath
+from penstock.outputs.base import NamedColumn, Origin, Output, Published, named_in
+from penstock.values import FilePath, names_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,39 +66,30 @@ class Delta(Output):
     @property
     def keys(self) -> list[str]:
         """The key columns; empty when there is none."""
-        return [self.key] if isinstance(self.key, str) else list(self.key or ())
+        return names_in(self.key)
 
     @property
-    def named_columns(self) -> Sequence[tuple[tuple[str | int, ...], str]]:
+    def named_columns(self) -> Sequence[NamedColumn]:
         """Those of `key` and `partition_by`."""
-        keys = [(("key",) if isinstance(self.key, str) else ("key", place), name)
-                for place, name in enumerate(self.keys)]  # fmt: skip
-        return [*keys, *((("partition_by", place), name) for place, name in enumerate(self.partition_by))]
+        return [*named_in("key", self.key), *named_in("partition_by", self.partition_by)]
 
     def check(self, schema: pa.Schema | None = None) -> None:
         """The library is there, the folder is free or a table of ours, and the rows fit what is added to."""
         from penstock.outputs.delta_types import delta_schema
-        from penstock.outputs.existing import misfit
         from penstock.outputs.folder import check_place
         from penstock.outputs.hive import check_columns
-        from penstock.outputs.stores import check_key_columns
+        from penstock.outputs.stores import check_key_columns, check_standing
 
         check_place(self.target, "a Delta table")
         table = self._table()
         if schema is not None:
-            check_key_columns([*self.keys], schema)
+            check_key_columns(self.keys, schema)
             check_columns(self.partition_by, schema)
             schema = delta_schema(schema)
         if table is None:
             return
-        if self.mode == "replace":
-            if not (table.metadata().description or "").startswith(_MARK):
-                raise InputError(
-                    f"Penstock did not make the Delta table {self.target}, and mode: replace would replace its rows. "
-                    "Choose another path, or mode: append or upsert"
-                )
-        elif schema is not None and (reason := misfit(_arrow_schema(table), schema)):
-            raise InputError(f"rows cannot be added to the table {self.target}: {reason}")
+        own = (table.metadata().description or "").startswith(_MARK)
+        check_standing(self.target, self.mode, _arrow_schema(table), schema, own=own)
         standing = table.metadata().partition_columns
         if self.partition_by and standing != self.partition_by:
             raise InputError(f"the table {self.target} is partitioned by {', '.join(standing) or 'nothing'}")

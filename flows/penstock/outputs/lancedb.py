@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from penstock.errors import InputError
-from penstock.outputs.base import Origin, Output, Published
-from penstock.values import FilePath
+from penstock.outputs.base import NamedColumn, Origin, Output, Published, named_in
+from penstock.values import FilePath, names_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,20 +89,17 @@ class LanceDb(Output):
     @property
     def keys(self) -> list[str]:
         """The key columns; empty when there is none."""
-        return [self.key] if isinstance(self.key, str) else list(self.key or ())
+        return names_in(self.key)
 
     @property
-    def named_columns(self) -> Sequence[tuple[tuple[str | int, ...], str]]:
+    def named_columns(self) -> Sequence[NamedColumn]:
         """Those of `key` and `index`."""
-        keys = [(("key",) if isinstance(self.key, str) else ("key", place), name)
-                for place, name in enumerate(self.keys)]  # fmt: skip
-        return [*keys, *([(("index",), self.index)] if self.index else [])]
+        return [*named_in("key", self.key), *named_in("index", self.index)]
 
     def check(self, schema: pa.Schema | None = None) -> None:
         """The library is there, the table is free or ours, and the rows fit what is added to."""
-        from penstock.outputs.existing import misfit
         from penstock.outputs.folder import check_place
-        from penstock.outputs.stores import check_key_columns, library, store_errors
+        from penstock.outputs.stores import check_key_columns, check_standing, library, store_errors
 
         library("lancedb", self.kind)
         check_place(self.target, "a LanceDB table")
@@ -115,14 +112,9 @@ class LanceDb(Output):
         if standing is None:
             if self.target.is_dir() and any(self.target.iterdir()):
                 raise InputError(f"{self.target} holds files and no LanceDB table; choose another table or empty it")
-        elif self.mode == "replace":
-            if b"penstock" not in (standing.metadata or {}):
-                raise InputError(
-                    f"Penstock did not make the table {self.target}, and mode: replace would replace its rows. "
-                    "Choose another name, or mode: append or upsert"
-                )
-        elif schema is not None and (reason := misfit(standing, schema)):
-            raise InputError(f"rows cannot be added to the table {self.target}: {reason}")
+        else:
+            own = b"penstock" in (standing.metadata or {})
+            check_standing(self.target, self.mode, standing, schema, own=own)
 
     def publish(self, parts: Sequence[Path], origin: Origin | None = None) -> Published:
         """Write the rows as data files, then one commit that makes all of them visible; then the index."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from penstock.errors import InputError
-from penstock.outputs.base import Origin, Output, Published
+from penstock.outputs.base import NamedColumn, Origin, Output, Published, named_in
 from penstock.secrets import holds_key
 from penstock.values import Count, FilePath
 
@@ -85,9 +85,9 @@ class Parquet(Output):
         return Path(self.path)
 
     @property
-    def named_columns(self) -> Sequence[tuple[tuple[str | int, ...], str]]:
+    def named_columns(self) -> Sequence[NamedColumn]:
         """Those of `partition_by`."""
-        return [(("partition_by", place), name) for place, name in enumerate(self.partition_by)]
+        return named_in("partition_by", self.partition_by)
 
     def check(self, schema: pa.Schema | None = None) -> None:
         """The folder is ours, or the rows can be added to it; the partition columns are there and can name folders."""

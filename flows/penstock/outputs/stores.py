@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import InputError, PenstockError
+from penstock.outputs.existing import misfit
 from penstock.outputs.folder import storage_failed
 from penstock.outputs.rows import tables
 
@@ -103,6 +104,26 @@ def check_keys(parts: Sequence[Path], keys: Sequence[str]) -> None:
         raise InputError(
             f"key: {repeated:,} rows have the same {', '.join(keys)} as another row; a dedupe step keeps one of each"
         )
+
+
+def check_standing(target: Path, mode: str, standing: pa.Schema, coming: pa.Schema | None, *, own: bool) -> None:
+    """Make sure that the table that stands there may be replaced, or takes the rows that come.
+
+    Args:
+        coming: of the rows; None when it is not known.
+        own: whether Penstock made the table.
+
+    Raises:
+        InputError: it is another's, or the rows do not fit.
+    """
+    if mode == "replace":
+        if not own:
+            raise InputError(
+                f"Penstock did not make the table {target}, and mode: replace would replace its rows. Let the output "
+                "stand somewhere else, or choose mode: append or upsert"
+            )
+    elif coming is not None and (reason := misfit(standing, coming)):
+        raise InputError(f"rows cannot be added to the table {target}: {reason}")
 
 
 def check_key_columns(keys: Sequence[str], schema: pa.Schema) -> None:

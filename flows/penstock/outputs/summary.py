@@ -16,7 +16,7 @@ from penstock.outputs.base import Origin
 from penstock.outputs.csv import Csv
 from penstock.outputs.jsonl import JsonLines
 from penstock.outputs.text_files import OneFile
-from penstock.values import Count, FilePath
+from penstock.values import Count, FilePath, names_in
 
 if TYPE_CHECKING:
     import polars as pl
@@ -102,7 +102,7 @@ class Summary(OneFile):
     @field_validator("columns")
     @classmethod
     def _other_names(cls, columns: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        if "by" in info.data and (both := [name for name in _names(info.data["by"]) if name in columns]):
+        if "by" in info.data and (both := [name for name in names_in(info.data["by"]) if name in columns]):
             raise ValueError(f"{both[0]!r} is a column of `by` already")
         return columns
 
@@ -110,7 +110,7 @@ class Summary(OneFile):
     @classmethod
     def _of_the_table(cls, order_by: str | list[str], info: ValidationInfo) -> str | list[str]:
         if {"by", "columns"} <= info.data.keys():
-            known = [*_names(info.data["by"]), *info.data["columns"]]
+            known = [*names_in(info.data["by"]), *info.data["columns"]]
             for name, _ in _ordered(order_by):
                 if name not in known:
                     raise ValueError(f"the summary has no column {name!r}; it has: {', '.join(known)}")
@@ -158,7 +158,7 @@ class Summary(OneFile):
 
         if isinstance(self.by, dict):
             return {name: pl.sql_expr(text) for name, text in self.by.items()}
-        return {name: pl.col(name) for name in _names(self.by)}
+        return {name: pl.col(name) for name in names_in(self.by)}
 
     def _values(self) -> dict[str, pl.Expr]:
         import polars as pl
@@ -220,15 +220,10 @@ class Summary(OneFile):
                 raise InputError(f"the summary {self.path} cannot be made, {place}: {_first_line(error)}") from None
 
 
-def _names(by: str | list[str] | dict[str, str]) -> list[str]:
-    """The columns that `by` makes."""
-    return [by] if isinstance(by, str) else list(by)
-
-
 def _ordered(order_by: str | list[str]) -> list[tuple[str, bool]]:
     """Each name of `order_by`, and whether its largest values come first."""
     found: list[tuple[str, bool]] = []
-    for text in [order_by] if isinstance(order_by, str) else order_by:
+    for text in names_in(order_by):
         direction = _DIRECTION.search(text)
         name = text[: direction.start()] if direction else text
         found.append((name.strip(), direction is not None and direction[1].lower() == "desc"))

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from penstock.errors import InputError
 from penstock.sources.base import BadRow, Slice, SliceData
 from penstock.sources.casting import cast_columns, infer_types, misfit
-from penstock.sources.files import ROW_KEY, check_row_key, polars_type, with_row_keys
+from penstock.sources.files import ROW_KEY, check_row_key, with_row_keys
 from penstock.sources.records import CsvForm, UnclosedQuote, record_ends, record_places, whole_records
 from penstock.sources.settings import SourceSettings
 from penstock.sources.stored import TextFile
 from penstock.sources.text_files import TextFiles
+from penstock.values import polars_type
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,11 +11,12 @@ from penstock.errors import InputError
 from penstock.sources.base import BadRow, FileState, Slice, SliceData
 from penstock.sources.casting import cast_typed
 from penstock.sources.copies import Copies
-from penstock.sources.files import local_files, polars_type
+from penstock.sources.files import local_files
 from penstock.sources.objects import is_address
-from penstock.sources.settings import AUDIO, MEDIA, SourceSettings, TypeWord
+from penstock.sources.settings import AUDIO, MEDIA, SourceSettings
 from penstock.sources.snapshots import Snapshot
 from penstock.sources.sound import Unreadable, seconds_of
+from penstock.values import TypeWord, polars_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -138,18 +138,3 @@ def _writable(column: pl.Series) -> pl.Series:
     if "Binary" in str(column.dtype):
         return pl.Series(column.name, [repr(value) for value in column.to_list()], dtype=pl.String)
     return column
-
-
-def polars_type(name: str) -> pl.DataType:
-    """The polars type that a word of `source.types` means."""
-    import polars as pl
-
-    kinds: dict[str, pl.DataType] = {
-        "string": pl.String(),
-        "integer": pl.Int64(),
-        "number": pl.Float64(),
-        "boolean": pl.Boolean(),
-        "date": pl.Date(),
-        "datetime": pl.Datetime("us"),
-    }
-    return kinds[name]

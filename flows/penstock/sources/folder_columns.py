@@ -13,10 +13,11 @@ from urllib.parse import unquote
 from penstock.errors import InputError
 from penstock.sources.base import FileState, Slice, SliceData, Source
 from penstock.sources.casting import cast_columns
-from penstock.sources.files import check_row_key, folder_part, polars_type
-from penstock.sources.settings import SourceSettings, TypeWord
+from penstock.sources.files import check_row_key, folder_part
+from penstock.sources.settings import SourceSettings
 from penstock.sources.stored import StoredFile
 from penstock.sources.text_files import mixed
+from penstock.values import TypeWord, polars_type
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.errors import InputError
 from penstock.sources.base import BadRow, Slice, SliceData
-from penstock.sources.files import ROW_KEY, check_row_key, polars_type, with_row_keys
+from penstock.sources.files import ROW_KEY, check_row_key, with_row_keys
 from penstock.sources.stored import TextFile
 from penstock.sources.text_files import TextFiles
+from penstock.values import polars_type
 
 if TYPE_CHECKING:
     import polars as pl

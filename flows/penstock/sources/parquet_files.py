@@ -10,10 +10,11 @@ from penstock.errors import InputError, SourceChanged
 from penstock.sources.base import BadRow, FileState, Slice, SliceData
 from penstock.sources.casting import cast_typed
 from penstock.sources.copies import Copies
-from penstock.sources.files import ROW_KEY, check_row_key, polars_type, row_texts, with_row_keys
+from penstock.sources.files import ROW_KEY, check_row_key, row_texts, with_row_keys
 from penstock.sources.mirrors import Mirror
 from penstock.sources.settings import SourceSettings
 from penstock.sources.stored import StoredFile
+from penstock.values import polars_type
 
 if TYPE_CHECKING:
     import polars as pl

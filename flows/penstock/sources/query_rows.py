@@ -13,10 +13,10 @@ from penstock.secrets import remember
 from penstock.sources.base import FileState, Slice, SliceData
 from penstock.sources.copies import Copies
 from penstock.sources.database import Database
-from penstock.sources.files import polars_type
 from penstock.sources.parquet_files import typed_slice
 from penstock.sources.settings import SourceSettings, check_uri, variable_in
 from penstock.sources.snapshots import Snapshot
+from penstock.values import polars_type
 
 if TYPE_CHECKING:
     import polars as pl

@@ -19,10 +19,9 @@ from pydantic import (
     model_validator,
 )
 
-from penstock.values import DatabaseUri, FilePath
+from penstock.values import DatabaseUri, FilePath, TypeWord, names_in
 
 Format = Literal["csv", "jsonl", "json", "parquet", "files"]
-TypeWord = Literal["string", "integer", "number", "boolean", "date", "datetime"]
 
 ENDINGS: dict[str, Format] = {
     ".csv": "csv",
@@ -271,7 +270,7 @@ class SourceSettings(BaseModel):
         """The key columns; empty when there is none."""
         if self.key is None:
             return ["path"] if self.kind == "files" else []
-        return [self.key] if isinstance(self.key, str) else list(self.key)
+        return names_in(self.key)
 
     @property
     def kind(self) -> Format | None:

@@ -16,7 +16,7 @@ from penstock.texts.minhash import similarities, sketches
 from penstock.texts.near_pairs import near_clusters
 from penstock.texts.shingles import Ignored, Unit, without
 from penstock.texts.stable_hash import hash_64, hash_128, row_texts
-from penstock.values import Share
+from penstock.values import Share, names_in
 
 if TYPE_CHECKING:
     import polars as pl
@@ -163,7 +163,7 @@ class Dedupe(BarrierStep):
 
         order = [] if self.order_by is None else [pl.sql_expr(self.order_by).alias(_ORDER)]
         names = [name for name in frame.collect_schema() if not name.startswith("__")]
-        compared = names if self.by == "*" else [self.by] if isinstance(self.by, str) else list(self.by or [])
+        compared = names if self.by == "*" else names_in(self.by)
         used = [name for name in names if name in {*compared, *(template_columns(self.text) if self.text else ())}]
         narrow = frame.select(ROW, *used, *order)
         schema: dict[str, pl.DataType | type[pl.DataType]] = {ROW: narrow.collect_schema()[ROW]}

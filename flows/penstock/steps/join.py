@@ -14,7 +14,7 @@ from penstock.sources import SourceSettings, open_source
 from penstock.steps.base import Columns, TableStep
 from penstock.steps.column_types import check_new
 from penstock.steps.other_table import Wanted, column_names, other_table
-from penstock.values import Size
+from penstock.values import Size, names_in
 
 if TYPE_CHECKING:
     import polars as pl
@@ -134,7 +134,7 @@ class Join(TableStep):
         """Columns here to columns there."""
         if isinstance(self.on, dict):
             return dict(self.on)
-        return {name: name for name in ([self.on] if isinstance(self.on, str) else self.on)}
+        return {name: name for name in names_in(self.on)}
 
     def content(self) -> dict[str, Any]:
         """How the two are joined; what is in the other source's files counts by itself."""

@@ -13,8 +13,8 @@ from penstock.errors import FunctionFailed, InputError
 from penstock.steps.base import Columns, TableStep
 from penstock.steps.column_types import check_new
 from penstock.steps.functions import check_function, load_function, module_file
-from penstock.steps.returned import TYPE_NAMES, Promise, TypeWord, polars_type
-from penstock.values import FilePath
+from penstock.steps.returned import TYPE_NAMES, Promise
+from penstock.values import AnyTypeWord, FilePath, polars_type
 
 if TYPE_CHECKING:
     import polars as pl
@@ -60,7 +60,7 @@ class Python(TableStep):
         description="The folder in which modules are looked for, relative to the pipeline file; its own if left out.",
         examples=["../functions"],
     )
-    columns: dict[str, TypeWord] = Field(
+    columns: dict[str, AnyTypeWord] = Field(
         default_factory=dict,
         description="The columns that the function makes or changes, each with its type.",
         examples=[{"body": "string", "words": "integer"}],

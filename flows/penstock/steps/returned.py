@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from penstock.errors import InputError
+from penstock.values import AnyTypeWord, polars_type
 
 if TYPE_CHECKING:
     import polars as pl
 
-TypeWord = Literal[
-    "string", "integer", "number", "boolean", "date", "datetime",
-    "list of string", "list of integer", "list of number",
-]  # fmt: skip
-TYPE_NAMES: dict[TypeWord, str] = {
+TYPE_NAMES: dict[AnyTypeWord, str] = {
     "string": "String",
     "integer": "Int64",
     "number": "Float64",
@@ -27,22 +24,6 @@ TYPE_NAMES: dict[TypeWord, str] = {
     "list of number": "List(Float64)",
 }
 """The polars type that each word means."""
-
-
-def polars_type(word: TypeWord) -> pl.DataType:
-    """The type that a word means."""
-    import polars as pl
-
-    kinds: dict[str, pl.DataType] = {
-        "string": pl.String(),
-        "integer": pl.Int64(),
-        "number": pl.Float64(),
-        "boolean": pl.Boolean(),
-        "date": pl.Date(),
-        "datetime": pl.Datetime("us"),
-    }
-    inner = word.removeprefix("list of ")
-    return kinds[inner] if inner == word else pl.List(kinds[inner])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +38,7 @@ class Promise:
     """
 
     function: str
-    columns: Mapping[str, TypeWord]
+    columns: Mapping[str, AnyTypeWord]
     token: str | None
     may_repeat: bool
 
@@ -120,7 +101,7 @@ class Promise:
                 order = "" if self.token else ", or changed the order of rows, which `rows: fewer` allows"
                 raise self._broken(f"changed the column {name!r}, which `columns` does not name{order}")
 
-    def _typed(self, column: pl.Series, word: TypeWord) -> pl.Series:
+    def _typed(self, column: pl.Series, word: AnyTypeWord) -> pl.Series:
         import polars as pl
 
         kind = polars_type(word)

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from penstock.expressions import Column
 from penstock.steps.base import Columns, TableStep
 from penstock.steps.shares import SCALE, chance, with_chances
-from penstock.values import Share
+from penstock.values import Share, names_in
 
 if TYPE_CHECKING:
     import polars as pl
@@ -63,7 +63,6 @@ class Sample(TableStep):
         """The rows that stay."""
         import polars as pl
 
-        by = [self.by] if isinstance(self.by, str) else self.by or []
-        rows = with_chances(frame, by, purpose=self.kind, seed=self.seed, step=self.name)
+        rows = with_chances(frame, names_in(self.by), purpose=self.kind, seed=self.seed, step=self.name)
         highest = int(self.share * SCALE) - 1
         return rows.filter(chance() <= pl.lit(highest, dtype=pl.UInt64)).drop(chance().meta.output_name())

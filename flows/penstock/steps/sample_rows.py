@@ -11,7 +11,7 @@ from penstock.expressions import Column
 from penstock.steps.allotment import STRATUM, UNITS, in_fair_order, strata, whole_numbers, with_key_chances
 from penstock.steps.base import FATE, FILTERED, KEY, PARTITION, ROW, BarrierStep, Columns
 from penstock.steps.shares import SCALE, chance, with_chances
-from penstock.values import Count, Share
+from penstock.values import Count, Share, names_in
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,7 +66,7 @@ class SampleRows(BarrierStep):
         """Of each row the number of its category, and its hash where it is not that of its key."""
         import polars as pl
 
-        by, hashed = _names(self.by), _names(self.hashed)
+        by, hashed = names_in(self.by), names_in(self.hashed)
         given = frame.collect_schema()
         schema = {ROW: given[ROW], STRATUM: pl.UInt64()}
         looked = frame.select(ROW, *dict.fromkeys([*by, *hashed])).map_batches(
@@ -93,7 +93,3 @@ class SampleRows(BarrierStep):
             line = in_fair_order(rows.with_columns(pl.lit(1, dtype=pl.Int64).alias(UNITS)), order)
             stays = pl.int_range(pl.len()) < whole_numbers({"sample": self.share or 0.0}, len(rows))["sample"]
         return line.select(PARTITION, ROW, pl.when(~stays).then(pl.lit(FILTERED)).alias(FATE))
-
-
-def _names(columns: str | list[str] | None) -> list[str]:
-    return [columns] if isinstance(columns, str) else columns or []

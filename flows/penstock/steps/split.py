@@ -12,7 +12,7 @@ from penstock.expressions import Column
 from penstock.steps.base import Columns, TableStep
 from penstock.steps.column_types import check_new
 from penstock.steps.shares import SCALE, chance, with_chances
-from penstock.values import Share
+from penstock.values import Share, names_in
 
 if TYPE_CHECKING:
     import polars as pl
@@ -77,8 +77,7 @@ class Split(TableStep):
         """All rows, each with its set."""
         import polars as pl
 
-        by = [self.by] if isinstance(self.by, str) else self.by or []
-        rows = with_chances(frame, by, purpose=self.kind, seed=self.seed, step=self.name)
+        rows = with_chances(frame, names_in(self.by), purpose=self.kind, seed=self.seed, step=self.name)
         names = list(self.sets)
         chosen: pl.Expr = pl.lit(names[-1])
         bounds = list(accumulate(self.sets.values()))

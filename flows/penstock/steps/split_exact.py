@@ -23,6 +23,7 @@ from penstock.steps.allotment import (
 from penstock.steps.base import FATE, FILTERED, KEY, PARTITION, ROW, BarrierStep, Columns
 from penstock.steps.column_types import check_new
 from penstock.steps.shares import SCALE, chance, with_chances
+from penstock.values import names_in
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,7 +83,7 @@ class SplitExact(BarrierStep):
         """Of each row the number of its stratum, and with `by` that of its group."""
         import polars as pl
 
-        by, stratify = _names(self.by), _names(self.stratify)
+        by, stratify = names_in(self.by), names_in(self.stratify)
         schema = {ROW: frame.collect_schema()[ROW], STRATUM: pl.UInt64()}
         looked = frame.select(ROW, *dict.fromkeys([*by, *stratify])).map_batches(
             lambda rows: rows.with_columns(strata(rows, stratify)).select(*schema, *by),
@@ -139,10 +140,6 @@ class SplitExact(BarrierStep):
             raise InputError(
                 f"the step {self.name!r} cannot fill {filled} sets: `by` makes only {groups} groups of {rows:,} rows"
             )
-
-
-def _names(columns: str | list[str] | None) -> list[str]:
-    return [columns] if isinstance(columns, str) else columns or []
 
 
 def _groups(rows: pl.DataFrame, group: list[str]) -> pl.DataFrame:
