@@ -25,6 +25,7 @@ from penstock.steps import ApiStep
 from penstock.steps.base import ROW
 from penstock.tables.failures import RowError
 from penstock.tables.journal import Journal
+from penstock.tables.named import write_named
 from penstock.tables.parts import write_part
 from penstock.tables.state import PartFiles
 from penstock.tokens import counter
@@ -95,7 +96,7 @@ class ApiPart:
         self._stop_at(asking.asked.errors)
         journal = Journal(self.files.journal)
         try:
-            seed_journal(journal, self.files.part, asking, self.step, usage_name)
+            seed_journal(journal, self.files, asking, self.step, usage_name)
             self._forget_misfits(asking, journal)
             carried = carried_errors(
                 self.files.errors,
@@ -185,6 +186,10 @@ class ApiPart:
             note_usage=sums.add,
         )
         schema = pa.schema([*part_writer.arrow_schema(rows.frame), *answers.schema])
+        payloads = asking.asked.payloads.values()
+        named = sorted({file for payload in payloads for file in self.step.named_files(payload)})
+        counts["files"] = len(named)
+        write_named(self.files.named, counts["made"], named)
 
         def final() -> dict[str, Any]:
             counts.update(

@@ -51,9 +51,9 @@ class Asked:
         """Whether some row asks several things."""
         return any(len(digests) > 1 for digests in self.rows.values())
 
-    def add(self, row: int, payloads: Sequence[str]) -> None:
-        """Enter what one row asks."""
-        digests = tuple(digest_of(payload) for payload in payloads)
+    def add(self, row: int, payloads: Sequence[str], identity: Callable[[str], str]) -> None:
+        """Enter what one row asks; `identity` is that of the step."""
+        digests = tuple(digest_of(identity(payload)) for payload in payloads)
         self.rows[row] = digests
         for digest, payload in zip(digests, payloads, strict=True):
             if self.owners.setdefault(digest, row) == row:
@@ -99,7 +99,7 @@ def asked_by(frame: pl.DataFrame, name: str, step: ApiStep, keys: Sequence[str])
             fault = Fault(Cause.EMPTY_INPUT, "the text to send is empty")
             asked.errors.append(_error(frame.row(place, named=True), name, keys, fault, pieces[0] if pieces else ""))
         else:
-            asked.add(row, pieces)
+            asked.add(row, pieces, step.identity)
     return asked
 
 

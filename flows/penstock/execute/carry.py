@@ -13,14 +13,16 @@ from penstock.steps import ApiStep
 from penstock.steps.base import ROW
 from penstock.tables.failures import RowError, key_column
 from penstock.tables.journal import DIGEST, DIGEST_BYTES, Journal
+from penstock.tables.named import read_named
 from penstock.tables.parts import read_counts
+from penstock.tables.state import PartFiles
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
 
-def seed_journal(journal: Journal, part: Path, asking: Questions, step: ApiStep, usage_name: str) -> None:
+def seed_journal(journal: Journal, files: PartFiles, asking: Questions, step: ApiStep, usage_name: str) -> None:
     """Put the answers of a finished part into the journal, so that only its failed rows are asked again.
 
     The part has the rows as they were asked, so what they asked is made again from them. Answers that a part does not
@@ -29,21 +31,28 @@ def seed_journal(journal: Journal, part: Path, asking: Questions, step: ApiStep,
     import polars as pl
     from pyarrow import parquet
 
-    if read_counts(part) is None or step.saved:
+    counts = read_counts(files.part)
+    if counts is None or step.saved:
         return
+    named = set(read_named(files.named, counts["made"]) or ())
     answered = journal.answered
     wanted = {digest for digest in asking.digests if digest not in answered}
     added = [field.name for field in step.added_schema()]
     if not wanted:
         return
-    with parquet.ParquetFile(part) as file:
+    with parquet.ParquetFile(files.part) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group)
             frame = pl.from_arrow(table.drop_columns([name for name in added if name in table.column_names]))
             assert isinstance(frame, pl.DataFrame)  # noqa: S101  # a table is one
             rows = asked_by(frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW)), step.name, step, [])
             # Of rows that ask the same, the first has the cost.
-            found = {digest: row for digest, row in rows.owners.items() if len(rows.rows[row]) == 1}
+            found = {
+                digest: row
+                for digest, row in rows.owners.items()
+                # A file that changed since gives a digest that its row in the part has no answer to.
+                if len(rows.rows[row]) == 1 and named.issuperset(step.named_files(rows.payloads[digest]))
+            }
             here = [digest for digest in found if digest in wanted]
             if here:
                 wanted.difference_update(here)

@@ -9,6 +9,8 @@ from typing import Any
 
 from penstock.items import Cause
 from penstock.plan.model import WHOLE, Partition, PlannedTask, Reuse, Segment
+from penstock.steps.named_files import NamedFile
+from penstock.tables.named import read_named
 from penstock.tables.parts import read_counts
 from penstock.tables.state import PartFiles, State
 
@@ -19,8 +21,8 @@ def finished_counts(files: PartFiles, retry_causes: Sequence[str] | None = None)
     """The counts of a part that needs no more work; None when it is missing or has rows to ask again.
 
     Failures of requests are never taken as final: unless `retry_causes` says which, all are asked again, and files that
-    could not be read are looked at again. A part whose
-    errors part is gone is made again, which pays for nothing that it holds: else its failed rows would vanish.
+    could not be read are looked at again. A part whose errors part is gone is made again, which pays for nothing that
+    it holds: else its failed rows would vanish. So is one whose rows name files of which one changed.
     """
     counts = read_counts(files.part)
     if counts is None or (counts["failed"] and not files.errors.exists()):
@@ -28,7 +30,15 @@ def finished_counts(files: PartFiles, retry_causes: Sequence[str] | None = None)
     causes = counts["failures"]
     mendable = [cause for cause in causes if Cause(cause).mendable]
     again = [cause for cause in mendable if retry_causes is None or cause in retry_causes]
-    return None if again else counts
+    return None if again or not _has_its_files(files, counts) else counts
+
+
+def _has_its_files(files: PartFiles, counts: dict[str, Any]) -> bool:
+    """Whether the files that the part's rows name, such as recordings, are still those that were sent."""
+    if not counts.get("files"):
+        return True
+    named = read_named(files.named, counts["made"])
+    return named is not None and all(NamedFile(*one).is_unchanged for one in named)
 
 
 def plan_tasks(

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.expressions import Sql
 from penstock.items import Answer, Fault, Packing, Usage, usage_type
+from penstock.steps.named_files import NamedFile
 
 if TYPE_CHECKING:
     import polars as pl
@@ -282,6 +283,14 @@ class ApiStep(Step):
     @abstractmethod
     def payload_error(self, row: Mapping[str, Any]) -> Fault:
         """Why `payloads` gave null for this row."""
+
+    def named_files(self, payload: str) -> Sequence[NamedFile]:  # noqa: ARG002  # most name none
+        """The files whose content is sent with this payload: when one of them changes, the row is asked again."""
+        return ()
+
+    def identity(self, payload: str) -> str:
+        """What an answer to this payload is known by: with contents in the place of files' names."""
+        return payload
 
     def is_empty(self, payload: str) -> bool:
         """Whether there is nothing to ask, which makes the row an error row without a request."""

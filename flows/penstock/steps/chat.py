@@ -14,15 +14,18 @@ from penstock.steps.chat_messages import (
     Conversation,
     fixed_tokens,
     given_messages,
+    image_files,
     read_payload,
     spoken_text,
     wire_messages,
+    with_contents,
 )
 from penstock.steps.chat_request import request_fields
 from penstock.steps.chat_results import Results
 from penstock.steps.chat_rules import problems_of
 from penstock.steps.chat_settings import Message
 from penstock.steps.json_schemas import placed
+from penstock.steps.named_files import NamedFile
 
 if TYPE_CHECKING:
     import polars as pl
@@ -121,6 +124,14 @@ class Chat(ChatFields):
         rows = frame.select(columns).iter_rows(named=True) if columns else ({} for _ in range(len(frame)))
         asked = [ask(row) for row in rows]
         return pl.Series("payload", [None if isinstance(one, Fault) else one for one in asked], dtype=pl.String)
+
+    def named_files(self, payload: str) -> Sequence[NamedFile]:
+        """The images that are files."""
+        return image_files(payload)
+
+    def identity(self, payload: str) -> str:
+        """With the images' contents in the place of their paths and times."""
+        return with_contents(payload)
 
     def payload_error(self, row: Mapping[str, Any]) -> Fault:
         """What is wrong with the row."""

@@ -16,6 +16,7 @@ from penstock.errors import ExpressionError
 from penstock.expressions import renderer, template_columns
 from penstock.items import Cause, Fault
 from penstock.steps.chat_settings import Message, Part
+from penstock.steps.named_files import NamedFile, content_mark
 from penstock.steps.pictures import ImageFile, UnreadableImage, data_url, find_image
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -93,6 +94,26 @@ def read_payload(text: str) -> tuple[list[dict[str, Any]], int]:
     return value["messages"], value.get("repair", 0)
 
 
+def image_files(text: str) -> list[NamedFile]:
+    """The image files that a payload names."""
+    if _FILE not in text:
+        return []
+    messages, _ = read_payload(text)
+    return [_named(part) for message in messages for part in _parts(message) if part.get("type") == _FILE]
+
+
+def with_contents(text: str) -> str:
+    """The payload with marks of the images' contents in the place of their paths and times."""
+    if _FILE not in text:
+        return text
+    messages, repair = read_payload(text)
+    known = [
+        {**message, "content": [_by_content(part) for part in message["content"]]} if _parts(message) else message
+        for message in messages
+    ]
+    return payload(known, repair)
+
+
 def given_messages(value: Any) -> str | Fault:
     """The payload of a row whose column holds the messages themselves: a list, or one as JSON text."""
     if value is None or value == "":
@@ -163,6 +184,17 @@ def _on_the_wire(part: Any) -> Any:
     url = data_url(ImageFile(part["path"], part["size"], part["modified"]))
     detail = {"detail": part["detail"]} if "detail" in part else {}
     return {"type": "image_url", "image_url": {"url": url, **detail}}
+
+
+def _named(part: Mapping[str, Any]) -> NamedFile:
+    return NamedFile(part["path"], part["size"], part["modified"])
+
+
+def _by_content(part: Any) -> Any:
+    if not isinstance(part, dict) or part.get("type") != _FILE:
+        return part
+    detail = {"detail": part["detail"]} if "detail" in part else {}
+    return {"type": _FILE, "content": content_mark(_named(part)), **detail}
 
 
 def _without_nulls(value: Any) -> Any:

@@ -15,6 +15,7 @@ from penstock.expressions import Template, renderer
 from penstock.items import Answer, Cause, Fault, Packing, Usage
 from penstock.steps.base import ApiStep, Columns
 from penstock.steps.categories import CATEGORIES, OMNI_ONLY, column_types, columns, read_verdicts, schema_of
+from penstock.steps.named_files import NamedFile, content_mark
 from penstock.steps.pictures import ImageFile, UnreadableImage, data_url, find_image
 from penstock.steps.rendering import rendered, template_fault
 from penstock.values import FilePath, Share
@@ -174,6 +175,19 @@ class Moderate(ApiStep):
             else:
                 asked["url"] = found
         return json.dumps(asked, ensure_ascii=False) if asked else ""
+
+    def named_files(self, payload: str) -> Sequence[NamedFile]:
+        """The image, where it is a file."""
+        asked = json.loads(payload) if self.image is not None else {}
+        return (NamedFile(asked["file"], asked["size"], asked["modified"]),) if "file" in asked else ()
+
+    def identity(self, payload: str) -> str:
+        """With the image's content in the place of its path and time."""
+        files = self.named_files(payload)
+        if not files:
+            return payload
+        text = {name: value for name, value in json.loads(payload).items() if name == "text"}
+        return json.dumps({**text, "content": content_mark(files[0])}, ensure_ascii=False)
 
     def payload_error(self, row: Mapping[str, Any]) -> Fault:
         """The template's error on this row, or what is wrong with its image."""

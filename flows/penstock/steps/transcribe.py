@@ -14,6 +14,7 @@ from penstock.errors import ExpressionError, SourceChanged
 from penstock.expressions import Template, renderer
 from penstock.items import Answer, Cause, Fault, Packing, Usage
 from penstock.steps.base import ApiStep, Columns, SavedFile
+from penstock.steps.named_files import NamedFile, content_mark
 from penstock.steps.naming import prefixed, with_columns
 from penstock.steps.subtitles import Subtitles
 from penstock.values import Duration, FilePath
@@ -208,6 +209,19 @@ class Transcribe(ApiStep):
         if isinstance(asked, Fault):
             return asked
         return Fault(Cause.UNREADABLE_FILE, "the file could not be read, and now it can: it is being written")
+
+    def named_files(self, payload: str) -> Sequence[NamedFile]:
+        """The recording."""
+        asked = _payload(payload)
+        return (NamedFile(asked.path, asked.size, asked.mtime_ns),)
+
+    def identity(self, payload: str) -> str:
+        """With the recording's content in the place of its path and time."""
+        from penstock.steps.recordings import ending
+
+        asked, (file,) = _payload(payload), self.named_files(payload)
+        known = msgspec.structs.replace(asked, path=f"{content_mark(file)}.{ending(asked.path)}", size=0, mtime_ns=0)
+        return msgspec.json.encode(known).decode()
 
     def tokens(self, payloads: Sequence[str], count: Callable[[Sequence[str]], list[int]]) -> list[int]:  # noqa: ARG002
         """Ten for a second of sound, as the gpt-4o models count it, so that costs are shared by length."""

@@ -12,11 +12,16 @@ from penstock.errors import RunLocked, StorageFailed
 
 @dataclass(frozen=True, slots=True)
 class PartFiles:
-    """The files of one partition in one segment, named by their fingerprint."""
+    """The files of one partition in one segment, named by their fingerprint.
+
+    Attributes:
+        named: the list of files that its rows name, see `penstock.tables.named`.
+    """
 
     part: Path
     errors: Path
     journal: Path
+    named: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class State:
             base / f"{fingerprint}.parquet",
             base / f"{fingerprint}.errors.parquet",
             base / f"{fingerprint.partition('-')[0]}.journal",
+            base / f"{fingerprint}.files.json",
         )
 
     def lock(self) -> RunLock:
