@@ -164,6 +164,42 @@ def test_a_failed_request_may_still_tell_what_it_cost():
     assert from_response(500, {}, data, now=NOW).facts.usage == Usage("m", 7, 2, 3)
 
 
+EVENTS = (
+    b'data: {"choices":[]}\n\ndata: {"model":"m","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}\n\n'
+)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"",
+        b"\xef\xbb\xbf",
+        b": keep alive\n\n",
+        b"event: chunk\n",
+        b"\n\n",
+        b"retry: 10\nid: 4\n",
+        b"\xef\xbb\xbf: hi\r\n\r\n",
+    ],
+    ids=["nothing", "a mark", "a comment", "a name", "blank lines", "other fields", "a mark and a comment"],
+)
+@pytest.mark.parametrize(
+    "after", [b"", b"data: [DONE]\n\n", b'data: {"choi'], ids=["nothing", "the end", "a cut event"]
+)
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n", b"\r"], ids=["lf", "crlf", "cr"])
+def test_a_stream_tells_what_it_cost_however_it_begins_and_ends(before: bytes, after: bytes, ends: bytes):
+    body = (before + EVENTS + after).replace(b"\r\n", b"\n").replace(b"\n", ends)
+    assert usage_in(body) == usage_in(memoryview(body)) == Usage("m", 7, 2)
+
+
+def test_an_event_of_several_lines_tells_what_it_cost():
+    assert usage_in(b'event: a\ndata: {"model":"m",\n: why\ndata: "usage":{"prompt_tokens":7}}') == Usage("m", 7)
+
+
+def test_a_body_behind_a_mark_or_blanks_tells_what_it_cost():
+    told = b'{"usage":{"total_tokens":5}}'
+    assert usage_in(b"\xef\xbb\xbf" + told) == usage_in(b" \n " + told) == Usage(None, 5)
+
+
 def test_every_class_of_the_tree_is_drawn_in_its_docstring():
     def all_below(kind: type[ApiError]) -> set[str]:
         return {kind.__name__}.union(*(all_below(child) for child in kind.__subclasses__()))

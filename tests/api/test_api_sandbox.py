@@ -15,7 +15,7 @@ from penstock.api.chat_objects import ChatCompletion
 from penstock.api.embeddings import Embeddings
 from penstock.api.fine_tuning import FineTuningJob
 from penstock.api.provider import Provider, RetryPolicy, Timeouts
-from penstock.sandbox.faults import FAULTS
+from penstock.faults import FAULTS
 from penstock.sandbox.launch import SandboxProcess, start
 from penstock.secrets import Secret
 

@@ -129,7 +129,10 @@ def test_a_budget_in_dollars_needs_a_price():
     control.require_price(MODEL)
     with pytest.raises(InputError, match="the price of the model 'llama3' is not known"):
         control.require_price("llama3")
-    RunControl(budget_usd=1.0, prices={"llama3": {"input": 1.0}}).require_price("llama3")
+    priced = RunControl(budget_usd=1.0, prices={"here": {"llama3": {"input": 1.0}}})
+    priced.require_price("llama3", provider="here")
+    with pytest.raises(InputError, match="llama3"):
+        priced.require_price("llama3", provider="there")
     RunControl(budget_tokens=1).require_price("llama3")
 
 
@@ -200,3 +203,17 @@ def test_tasks_of_one_run_share_one_control():
     assert len(made) == 2
     release("run-x")
     release("run-y")
+
+
+def test_one_model_has_its_own_price_at_each_provider() -> None:
+    prices = {"dear": {"m": {"input": 1_000_000.0}}, "cheap": {"m": {"input": 1.0}}}
+    control = RunControl(budget_usd=10.0, prices=prices)
+    usage = Usage("m", 2)
+    costs = [
+        control.attempt_ended("200", model="m", estimate=2, usage=usage, success=True, provider=name)
+        for name in ("dear", "cheap", "other")
+    ]
+    assert costs == [2.0, pytest.approx(2e-6), None]
+    taught = control.reserve("m", 4, provider="cheap")
+    assert taught is not None
+    assert taught.usd == pytest.approx(4e-6), "what answers of one provider cost says nothing about the other's"

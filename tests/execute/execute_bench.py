@@ -9,9 +9,13 @@ from typing import Any
 import polars as pl
 
 from penstock.execute.inline import run_inline
+from penstock.execute.publish import plan_parts
 from penstock.execute.session import Request, Session, open_session
 from penstock.runs.record import RunRecord
+from penstock.runs.verify import verify_run
 from penstock.sandbox.launch import SandboxProcess
+
+_OUTPUT = "outputs:\n  - uses: parquet\n    path: out/result\n"
 
 
 class Bench:
@@ -42,10 +46,38 @@ class Bench:
             "source:\n  path: rows.csv\n  key: id\n"
             f"{_indented(source)}"
             f"steps:\n{listed}\n"
-            "outputs:\n  - uses: parquet\n    path: out/result\n"
+            f"{_OUTPUT}"
             f"{textwrap.dedent(more)}"
         )
         return self.file
+
+    def branched(
+        self,
+        steps: str,
+        outputs: dict[str, str],
+        *,
+        source: str = "partition_rows: 4",
+        provider: str = "",
+        more: str = "",
+    ) -> None:
+        """Write the pipeline with one output per name of a step, at ``out/<name>``."""
+        self.pipeline(steps, source=source, provider=provider, more=more)
+        listed = "".join(
+            f"  - uses: parquet\n    from: {step}\n    path: out/{name}\n" for name, step in outputs.items()
+        )
+        text = self.file.read_text()
+        assert _OUTPUT in text
+        self.file.write_text(text.replace(_OUTPUT, f"outputs:\n{listed}"))
+
+    def proven(self, **request: Any) -> RunRecord:
+        """A run whose account was proven again from its files."""
+        with self.open(**request) as session:
+            record = run_inline(session)
+            outputs = [
+                output.at(Path(one.path)) for output, one in zip(session.spec.outputs, record.outputs, strict=True)
+            ]
+            assert verify_run(record, plan_parts(session.plan, session.state), session.plan.ends, outputs) == []
+        return record
 
     def open(self, **request: Any) -> Session:
         return open_session(Request(self.file, **request))

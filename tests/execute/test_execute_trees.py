@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 from execute_bench import Bench
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from penstock.errors import TooManyFailures
-from penstock.execute.publish import plan_parts
+from penstock.errors import SpecError, TooManyFailures
+from penstock.execute.inline import run_inline
 from penstock.plan.model import WHOLE
-from penstock.runs.record import RunRecord
-from penstock.runs.verify import verify_run
 
 EMBED = 'uses: embed\ninput: "{{ text }}"\nmodel: text-embedding-3-small\ndimensions: 8\n'
-OUTPUT = "outputs:\n  - uses: parquet\n    path: out/result\n"
-
-
-def _proven(bench: Bench, **request: Any) -> RunRecord:
-    """A run whose account was proven again from its files."""
-    with bench.open(**request) as session:
-        from penstock.execute.inline import run_inline
-
-        record = run_inline(session)
-        outputs = [output.at(Path(one.path)) for output, one in zip(session.spec.outputs, record.outputs, strict=True)]
-        assert verify_run(record, plan_parts(session.plan, session.state), session.plan.ends, outputs) == []
-    return record
-
-
-def _branched(bench: Bench, steps: str, outputs: dict[str, str], *, partition_rows: int = 4, more: str = "") -> None:
-    """The pipeline with one output per name of a step, at ``out/<name>``."""
-    bench.pipeline(steps, source=f"partition_rows: {partition_rows}", more=more)
-    listed = "".join(f"  - uses: parquet\n    from: {step}\n    path: out/{name}\n" for name, step in outputs.items())
-    text = bench.file.read_text()
-    assert OUTPUT in text
-    bench.file.write_text(text.replace(OUTPUT, f"outputs:\n{listed}"))
 
 
 def _ids(bench: Bench, name: str) -> list[int]:
@@ -59,8 +33,8 @@ where: id >= 5"""
 
 def test_branches_take_the_same_answers_and_each_row_is_counted_in_each(bench: Bench) -> None:
     bench.texts([f"text {number}" for number in range(12)])
-    _branched(bench, SPLIT_IN_TWO, {"low": "low", "high": "high", "all": "embed"})
-    record = _proven(bench)
+    bench.branched(SPLIT_IN_TWO, {"low": "low", "high": "high", "all": "embed"})
+    record = bench.proven()
     assert record.account is not None
     assert record.account.outputs == [5, 7, 12]
     assert (record.account.read, record.account.branched, record.account.filtered) == (12, 24, 12)
@@ -68,7 +42,7 @@ def test_branches_take_the_same_answers_and_each_row_is_counted_in_each(bench: B
     assert _ids(bench, "high") == list(range(5, 12))
     assert _ids(bench, "all") == list(range(12))
     assert record.usage.requests == 3, "one for each partition"
-    again = _proven(bench)
+    again = bench.proven()
     assert again.usage.requests == 0
 
 
@@ -77,8 +51,8 @@ def test_branches_may_begin_at_the_source(bench: Bench) -> None:
     steps = (
         "id: low\nfrom: source\nuses: filter\nwhere: id < 2\n---\nid: high\nfrom: source\nuses: filter\nwhere: id >= 2"
     )
-    _branched(bench, steps, {"low": "low", "high": "high", "raw": "source"})
-    record = _proven(bench)
+    bench.branched(steps, {"low": "low", "high": "high", "raw": "source"})
+    record = bench.proven()
     assert record.account is not None
     assert record.account.outputs == [2, 4, 6]
     assert _ids(bench, "raw") == list(range(6))
@@ -86,14 +60,14 @@ def test_branches_may_begin_at_the_source(bench: Bench) -> None:
 
 def test_a_row_that_fails_in_the_trunk_is_in_the_errors_table_once(bench: Bench) -> None:
     bench.texts(["fine", "POISON", "", "good", "well", "better", "best"])
-    _branched(bench, SPLIT_IN_TWO, {"low": "low", "high": "high"}, more="errors: {stop_above: 100%}\n")
+    bench.branched(SPLIT_IN_TWO, {"low": "low", "high": "high"}, more="errors: {stop_above: 100%}\n")
     bench.server.change(poison=["POISON"])
-    record = _proven(bench)
+    record = bench.proven()
     assert record.account is not None
     assert record.account.failures == {"empty_input": 1, "invalid_request": 1}
     assert bench.errors(record)["id"].to_list() == [1, 2]
     bench.server.change(poison=[])
-    mended = _proven(bench)
+    mended = bench.proven()
     assert mended.account is not None
     assert mended.account.failures == {"empty_input": 1}
     assert _ids(bench, "low") == [0, 1, 3, 4]
@@ -103,7 +77,7 @@ def test_a_row_that_fails_in_the_trunk_is_in_the_errors_table_once(bench: Bench)
 def test_duplicates_are_merged_over_all_partitions_and_only_one_of_them_is_asked(bench: Bench) -> None:
     bench.texts(["same", "a", "same", "b", "c", "same", "a", "d"])
     bench.pipeline(f"uses: dedupe\nby: [text]\n---\n{EMBED}", source="partition_rows: 3")
-    record = _proven(bench)
+    record = bench.proven()
     assert record.account is not None
     assert (record.account.read, record.account.merged, record.account.written) == (8, 3, 5)
     assert bench.result()["text"].to_list() == ["same", "a", "b", "c", "d"]
@@ -114,14 +88,14 @@ def test_duplicates_are_merged_over_all_partitions_and_only_one_of_them_is_asked
         ("dedupe", "5", "0"),
         ("dedupe", "6", "1"),
     ]
-    assert _proven(bench).usage.requests == 0
+    assert bench.proven().usage.requests == 0
 
 
 def test_a_row_that_a_deciding_step_cannot_look_at_is_an_error_row(bench: Bench) -> None:
     bench.rows([{"id": number, "text": f"text {number}", "by": number % 4} for number in range(1, 9)])
     steps = "uses: dedupe\nid: near\ntext: '{{ 12 // by }} {{ text }}'\nnear: 99%"
     bench.pipeline(steps, source="partition_rows: 3", more="errors: {stop_above: 100%}\n")
-    record = _proven(bench)
+    record = bench.proven()
     assert record.account is not None
     assert record.account.failures == {"expression": 2}
     assert bench.errors(record).select("id", "step").rows() == [(4, "near"), (8, "near")]
@@ -134,12 +108,11 @@ def test_a_decision_that_was_taken_on_other_rows_is_taken_again(bench: Bench) ->
     steps = f"{EMBED}---\nuses: dedupe\nby: [text]\n---\nuses: derive\ncolumns: {{size: length(text)}}"
     bench.pipeline(steps, source="partition_rows: 2", more="errors: {stop_above: 100%}\n")
     bench.server.change(poison=["POISON"])
-    assert len(bench.result()) == 4 if _proven(bench) else None
+    assert len(bench.result()) == 4 if bench.proven() else None
     bench.server.change(poison=[])
     with bench.open() as session:
         tasks = [(task.segment, task.partition) for task in session.plan.tasks]
         assert ("dedupe.decide", WHOLE) in tasks
-        from penstock.execute.inline import run_inline
 
         run_inline(session)
     assert bench.result()["text"].to_list() == ["a", "POISON", "b", "c", "d"]
@@ -151,13 +124,13 @@ def test_a_part_older_than_the_one_it_was_made_of_is_made_again(bench: Bench) ->
     steps = f"{EMBED}---\nuses: derive\ncolumns: {{size: length(text)}}"
     bench.pipeline(steps, more="errors: {stop_above: 100%}\n")
     bench.server.change(poison=["POISON"])
-    _proven(bench)
+    bench.proven()
     bench.server.change(poison=[])
     from penstock.execute.segment import run_segment
 
     with bench.open() as session:
         run_segment(str(session.plan_file), "embed", 0)
-    record = _proven(bench)
+    record = bench.proven()
     assert record.account is not None
     assert record.account.written == 2
     assert record.usage.requests == 0
@@ -168,7 +141,7 @@ def test_chunks_are_rows_of_their_own_with_a_key_of_their_own(bench: Bench) -> N
     bench.texts(["short", long, "other"])
     steps = "uses: chunk\ninput: text\ntokens: 20\noutput: piece\n---\n" + EMBED.replace("{{ text }}", "{{ piece }}")
     bench.pipeline(steps, more="errors: {stop_above: 100%}\n")
-    record = _proven(bench)
+    record = bench.proven()
     assert record.account is not None
     result = bench.result()
     assert record.account.read + record.account.added == record.account.written == len(result) > 5
@@ -187,20 +160,20 @@ def test_a_failed_chunk_is_told_by_its_position_and_asked_again_alone(bench: Ben
     )
     bench.pipeline(steps, more="errors: {stop_above: 100%}\n")
     bench.server.change(poison=["POISON"])
-    record = _proven(bench)
+    record = bench.proven()
     errors = bench.errors(record)
     assert errors.columns[:2] == ["id", "chunk"]
     assert "asked" not in errors.columns
     assert len(errors) == 1
     bench.server.change(poison=[])
-    assert _proven(bench).usage.requests == 1
+    assert bench.proven().usage.requests == 1
 
 
 def test_a_text_over_the_limit_is_asked_in_pieces_and_its_usage_is_their_sum(bench: Bench) -> None:
     long = " ".join(f"number {number}" for number in range(6000))
     bench.texts(["short", long, "other"])
     bench.pipeline(EMBED + "overflow: split\nbatch_size: 1")
-    record = _proven(bench)
+    record = bench.proven()
     result = bench.result()
     assert len(result) == 3
     assert record.usage.requests > 3
@@ -214,11 +187,68 @@ def test_a_failure_of_one_piece_costs_the_other_pieces_nothing_when_it_is_asked_
     bench.texts(["short", long])
     bench.pipeline(EMBED + "overflow: split\nbatch_size: 1", more="errors: {stop_above: 100%}\n")
     bench.server.change(poison=["POISON"])
-    assert bench.errors(_proven(bench))["id"].to_list() == [1]
+    assert bench.errors(bench.proven())["id"].to_list() == [1]
     bench.server.change(poison=[])
-    record = _proven(bench)
+    record = bench.proven()
     assert record.usage.requests == 1
     assert _ids(bench, "result") == [0, 1]
+
+
+CHUNKED = "uses: chunk\ninput: text\ntokens: 8\nat: words\noutput: piece\n---\n"
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["uses: split\nid: last\nsets: {a: 50%, b: 50%}", "uses: sample\nid: last\nshare: 50%"],
+    ids=["split", "sample"],
+)
+def test_pieces_of_a_row_stay_together_wherever_an_output_cuts_the_steps(bench: Bench, step: str) -> None:
+    """A step that goes by the key goes by that of the source, which all pieces of a row share."""
+    bench.texts([" ".join(f"word{number}" for number in range(length)) for length in range(8, 40)])
+    bench.branched(CHUNKED + step, {"last": "last"})
+    bench.run()
+    once = pl.read_parquet(bench.folder / "out" / "last")
+    bench.branched(CHUNKED + step, {"chunk": "chunk", "last": "last"})
+    bench.run()
+    assert pl.read_parquet(bench.folder / "out" / "last").equals(once)
+    pieces = pl.read_parquet(bench.folder / "out" / "chunk")
+    kept = pieces.filter(pl.col("id").is_in(once["id"].to_list()))
+    assert len(kept) == len(once)
+    if "set" in once.columns:
+        assert once.group_by("id").agg(pl.col("set").n_unique())["set"].unique().to_list() == [1]
+
+
+def test_a_step_that_goes_by_a_key_that_is_no_more_is_a_mistake_with_its_place(bench: Bench) -> None:
+    bench.texts(["a"])
+    bench.pipeline("uses: select\ncolumns: [text]\n---\nuses: sample\nshare: 50%")
+    with pytest.raises(
+        SpecError, match=r"pipeline.yaml:\d+:11: the key's column 'id' does not reach the step 'sample'"
+    ):
+        bench.open()
+    bench.pipeline("uses: select\ncolumns: [text]\n---\nuses: sample\nshare: 50%\nby: text")
+    bench.run()
+
+
+@pytest.mark.parametrize("size", [2, 100])
+@pytest.mark.parametrize("after", ["CAST(id AS VARCHAR)", "CAST(id AS DOUBLE)", "concat('no. ', CAST(id AS VARCHAR))"])
+def test_rows_that_fail_before_and_after_a_change_of_the_keys_type_are_named(
+    bench: Bench, after: str, size: int
+) -> None:
+    """Before it a row has the source's key, after it the new one; the table of errors then has both as text."""
+    bench.rows([{"id": n, "number": "x" if n == 1 else str(n), "text": "" if n == 3 else "a"} for n in range(5)])
+    bench.pipeline(
+        "uses: derive\nid: number\ncolumns: {number: CAST(number AS BIGINT)}\n---\n"
+        f'uses: derive\nid: retyped\ncolumns: {{id: "{after}"}}\n---\n{EMBED}',
+        source=f"types: {{text: string, number: string}}\npartition_rows: {size}",
+        more="errors: {stop_above: 100%}\n",
+    )
+    record = bench.proven()
+    assert record.account is not None
+    assert record.account.failures == {"empty_input": 1, "expression": 1}
+    kept = str(bench.result()["id"][0])
+    named = {step: str(key) for key, step in bench.errors(record).select("id", "step").rows()}
+    assert named == {"number": named["number"], "embed": kept.replace("0", "3", 1)}
+    assert named["number"] in {"1", "1.0"}
 
 
 SPEAK = "uses: speak\ninput: '{{ text }}'\nvoice: alloy\nfolder: spoken\nfile_name: '{{ id }}'\nformat: wav\n"
@@ -228,11 +258,11 @@ def test_a_row_that_comes_late_from_the_step_before_costs_the_files_of_the_other
     bench.texts(["one", "POISON", "three"])
     bench.pipeline(f"{EMBED}---\n{SPEAK}", more="errors: {stop_above: 100%}\n")
     bench.server.change(poison=["POISON"])
-    assert _proven(bench).usage.requests >= 3
+    assert bench.proven().usage.requests >= 3
     before = {path: path.read_bytes() for path in (bench.folder / "spoken").iterdir()}
     assert len(before) == 2
     bench.server.change(poison=[])
-    record = _proven(bench)
+    record = bench.proven()
     assert record.usage.requests == 2, "the row that had failed, in both steps"
     after = {path: path.read_bytes() for path in (bench.folder / "spoken").iterdir()}
     assert after.items() >= before.items()
@@ -243,7 +273,7 @@ def test_another_voice_writes_other_files_into_the_same_folder(bench: Bench) -> 
     bench.texts(["one", "two"])
     other = SPEAK.replace("alloy", "nova") + "id: again\noutput: other\n"
     bench.pipeline(f"{SPEAK}---\n{other}")
-    _proven(bench)
+    bench.proven()
     result = bench.result()
     paths = [path for name in result.columns if name.endswith("path") for path in result[name].to_list()]
     assert len(set(paths)) == len(paths) == 4
@@ -256,8 +286,8 @@ def test_a_retry_of_one_cause_leaves_a_row_with_several_failed_pieces_as_it_was(
     bench.texts(["short", long])
     bench.pipeline(EMBED + "overflow: split\nbatch_size: 1", more="errors: {stop_above: 100%}\n")
     bench.server.change(poison=["POISON"])
-    first = _proven(bench)
-    record = _proven(bench, retries=first.run_id, retry_causes=["timeout"])
+    first = bench.proven()
+    record = bench.proven(retries=first.run_id, retry_causes=["timeout"])
     assert record.account is not None
     assert record.account.failures == {"invalid_request": 1}
     assert record.usage.requests == 0
@@ -268,9 +298,9 @@ def test_sets_by_numbers_can_be_planned_again_when_only_a_partition_is_left(benc
     steps = f"uses: split_exact\nsets: {{test: 8, train: rest}}\n---\n{EMBED}batch_size: 1"
     bench.pipeline(steps, source="partition_rows: 5", more="errors: {stop_above: 100%}\n")
     bench.server.change(poison=["POISON"])
-    _proven(bench)
+    bench.proven()
     bench.server.change(poison=[])
-    record = _proven(bench)
+    record = bench.proven()
     assert record.account is not None
     assert record.account.written == 20
     assert record.usage.requests == 1
@@ -287,6 +317,22 @@ def test_steps_may_ask_different_providers(bench: Bench) -> None:
     assert bench.run().usage.requests == 0, "how fast a provider is asked changes no answer"
 
 
+def test_one_model_may_cost_something_else_at_each_provider(bench: Bench) -> None:
+    bench.texts(["a", "b"])
+    own = "prices: {text-embedding-3-small: {input: 1000000}}\n"
+    providers = (
+        f"providers:\n  other:\n    base_url: {bench.server.url}\n    api_key: ${{BENCH_API_KEY}}\n"
+        "    prices: {text-embedding-3-small: {input: 3000000}}\n"
+    )
+    bench.pipeline(f"{EMBED}---\n{EMBED}id: second\nprovider: other\noutput: again", provider=own, more=providers)
+    with bench.open() as session:
+        assert [one.usd for one in session.plan.estimates] == [2.0, 6.0]
+        assert run_inline(session).usage.usd == 8.0
+    result = bench.result()
+    costs = [result[name].struct.field("usd").to_list() for name in ("embed_usage", "second_usage")]
+    assert costs == [[1.0, 1.0], [3.0, 3.0]]
+
+
 def test_on_error_stop_ends_the_run_at_the_first_failed_row(bench: Bench) -> None:
     bench.texts([f"text {number}" for number in range(20)] + ["POISON"] + [f"more {number}" for number in range(20)])
     bench.pipeline(EMBED + "on_error: stop\nbatch_size: 1\nconcurrency: 1")
@@ -295,68 +341,7 @@ def test_on_error_stop_ends_the_run_at_the_first_failed_row(bench: Bench) -> Non
         bench.run()
     assert not (bench.folder / "out" / "result").exists()
     bench.server.change(poison=[])
-    record = _proven(bench)
+    record = bench.proven()
     assert record.account is not None
     assert record.account.written == 41
     assert record.carried_rows >= 20
-
-
-KINDS = {
-    "filter": "uses: filter\nid: {id}\nwhere: id % 3 <> {n}",
-    "derive": "uses: derive\nid: {id}\ncolumns: {{{id}_size: length(text)}}",
-    "embed": "uses: embed\nid: {id}\ninput: '{{{{ text }}}}'\nmodel: text-embedding-3-small\n"
-    "dimensions: 4\noutput: {id}_vector\nbatch_size: 2",
-    "moderate": "uses: moderate\nid: {id}\ninput: '{{{{ text }}}}'\nprefix: {id}_",
-    "dedupe": "uses: dedupe\nid: {id}\nby: [text]",
-    "sample": "uses: sample\nid: {id}\nshare: 60%\nseed: {n}",
-    "sample_rows": "uses: sample_rows\nid: {id}\nrows: 5\nseed: {n}",
-    "split": "uses: split\nid: {id}\nsets: {{a: 50%, b: 50%}}\noutput: {id}_set",
-    "split_exact": "uses: split_exact\nid: {id}\nsets: {{a: 50%, b: 50%}}\noutput: {id}_set",
-    "redact": "uses: redact\nid: {id}\ncolumns: [text]",
-}
-
-
-@st.composite
-def trees(draw: st.DrawFn) -> tuple[str, dict[str, str]]:
-    """Up to five steps of any kind, each after any earlier one, and an output for each that nothing follows."""
-    names = ["source"]
-    taken = set()
-    blocks = []
-    for number in range(draw(st.integers(1, 5))):
-        kind = draw(st.sampled_from(sorted(KINDS)))
-        name = f"s{number}"
-        before = draw(st.sampled_from(names[-2:]))
-        taken.add(before)
-        blocks.append(f"from: {before}\n" + KINDS[kind].format(id=name, n=number % 3))
-        names.append(name)
-    ends = [name for name in names if name not in taken]
-    return "\n---\n".join(blocks), {name: name for name in ends}
-
-
-@pytest.mark.slow
-@given(
-    tree=trees(),
-    texts=st.lists(
-        st.sampled_from(["a", "b", "same", "", "POISON", "mail me@example.org", "long text here"]), max_size=14
-    ),
-    rows=st.integers(1, 9),
-    fault=st.sampled_from(["", "500:x2", "429:x2", "cut:x1"]),
-)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_the_steps_and_faults_each_row_has_one_fate(
-    bench: Bench, tree: tuple[str, dict[str, str]], texts: list[str], rows: int, fault: str
-) -> None:
-    steps, ends = tree
-    bench.texts(texts or ["one"])
-    _branched(bench, steps, ends, partition_rows=rows, more="errors: {stop_above: 100%}\n")
-    bench.server.change(poison=["POISON"], faults=[fault] if fault else [])
-    record = _proven(bench)
-    account = record.account
-    assert account is not None
-    assert account.read == max(1, len(texts))
-    came = account.read + account.added + account.branched
-    assert came == account.written + account.filtered + account.merged + account.failed
-    for name, rows_of in zip(ends, account.outputs, strict=True):
-        ids = _ids(bench, name)
-        assert len(ids) == rows_of
-        assert len(set(ids)) == len(ids)

@@ -293,3 +293,37 @@ def test_checking_sql_does_not_import_polars() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": "flows"}
     )
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "hint"),
+    [
+        ("stars desc", "desc", "order"),
+        ("stars ASC", "ASC", "order"),
+        ("stars > 3 and", None, ""),
+        ("length(body) AS size", "size", "leave out AS"),
+        ('length(body) as "my size"', '"my size"', "leave out AS"),
+        ("title body", "body", "operator"),
+        ("title 'x'", "'x'", "operator"),
+        ("stars `desc` -- so", "`desc`", "operator"),
+        ("body body", "body", "operator"),
+        ("CASE WHEN stars > 3 THEN 1 END value", "value", "operator"),
+    ],
+    ids=lambda value: str(value).replace(" ", "_"),
+)
+def test_another_name_behind_an_sql_expression_is_a_mistake(text: str, name: str | None, hint: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        sql_columns(text)
+    if name is not None:
+        assert text[caught.value.offset :][: caught.value.width] == name
+        assert "another name" in caught.value.message
+        assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["CASE WHEN a THEN b END", "a IS NOT NULL", "CAST(a AS VARCHAR)", "a::date", "INTERVAL '1' day", "a.city", "NOT a",
+     "extract(day from a)", "a || b", "if(a, b, c)", "a = 'b'", "true"],
+)  # fmt: skip
+def test_words_at_the_end_of_an_sql_expression_that_are_part_of_it_are_none(text: str) -> None:
+    sql_columns(text)

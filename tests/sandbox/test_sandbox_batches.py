@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types import Batch
 
+from penstock.faults import parse_faults
 from penstock.sandbox.app import make_app
 from penstock.sandbox.batch_lines import check_lines
 from penstock.sandbox.launch import SandboxProcess, start
-from penstock.sandbox.settings import Settings, parse_faults
+from penstock.sandbox.settings import Settings
 from penstock.sandbox.state import Sandbox
 
 SMALL = "text-embedding-3-small"

@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from penstock.sandbox.faults import FAULTS, Kind
+from penstock.faults import FAULTS, Kind
 from penstock.sandbox.launch import SandboxProcess
 
 ASKED: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Repeat: one two three four"}]}

@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from penstock.cli.sandbox import register
-from penstock.sandbox.faults import FAULTS
+from penstock.faults import FAULTS
 
 FLOWS = str(Path(__file__).resolve().parents[2] / "flows")
 PROGRAM = """

@@ -17,9 +17,9 @@ import pytest
 from sandbox_requests import embed
 
 from penstock.errors import InputError
-from penstock.sandbox.faults import FAULTS, FaultPlan, FaultRule, Kind
+from penstock.faults import FAULTS, FaultRule, Kind, parse_faults
+from penstock.sandbox.faults import FaultPlan
 from penstock.sandbox.launch import SandboxProcess
-from penstock.sandbox.settings import parse_faults
 
 TEXTS = ["one", "two", "three", "four"]
 STATUS = {"429-bare": 429, "quota": 429}

@@ -9,7 +9,7 @@ import typer
 from typer.main import get_command
 
 from penstock.cli.sandbox import register
-from penstock.sandbox.faults import FAULTS
+from penstock.faults import FAULTS
 from penstock.sandbox.stats import Stats
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs/guide/sandbox.md").read_text(encoding="utf-8")

@@ -137,7 +137,11 @@ def test_a_step_that_asks_a_model_needs_a_provider(mistakes: Mistakes) -> None:
         ("{prices: {m: {input: -1}}}", "`input` must be 0 or more", ""),
         ("{prices: {m: {input: .nan}}}", "must be a finite number", ""),
         ("{uses: sandbox, api_key: '${X_KEY}'}", "unknown key `api_key`", ""),
-        ("{uses: sandbox, faults: [often]}", "`faults` does not have the form", ""),
+        ("{uses: sandbox, faults: [often]}", "there is no fault named 'often'", ""),
+        ("{uses: sandbox, faults: ['timeout:x1']}", "there is no fault named 'timeout'. Allowed are: 400, 401", ""),
+        ("{uses: sandbox, faults: ['429-bear:5%']}", "Did you mean 429-bare?", ""),
+        ("{uses: sandbox, faults: ['429:5%', '500:often']}", "write 500:5% for a share of the requests", ""),
+        ("{uses: sandbox, faults: ['429:60%', '500:50%']}", "add up to 110%", ""),
         ("{uses: sandbox, latency: 9s..1s}", "the first duration must be the shorter", ""),
     ],
 )
@@ -146,6 +150,14 @@ def test_a_wrong_provider_is_one_mistake(mistakes: Mistakes, provider: str, mess
     assert len(found) == 1
     assert message in found[0].message
     assert hint in found[0].hint
+
+
+def test_a_fault_that_there_is_not_is_told_where_it_stands(mistakes: Mistakes) -> None:
+    text = pipeline("\n  uses: sandbox\n  faults:\n    - 429:5%\n    - resett:1%")
+    (found,) = mistakes(text)
+    lines = text.split("\n")
+    assert lines[found.line - 1][found.column - 1 :] == "resett:1%"
+    assert "Did you mean reset?" in found.message
 
 
 LITERAL = "my-literal-value-0123456789"

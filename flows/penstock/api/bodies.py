@@ -5,6 +5,7 @@ Sources: API reference, "Error codes" and "The usage object"; RFC 9457 (problem+
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from penstock.items import Usage
 
 _LONGEST_TEXT = 400
 _FIRST_BYTES = 120
+_BOM = b"\xef\xbb\xbf"
 
 
 class ErrorText(msgspec.Struct):
@@ -60,7 +62,7 @@ def first_bytes(body: bytes | memoryview) -> str:
 
 def looks_like_html(body: bytes | memoryview) -> bool:
     """Whether a body is a web page."""
-    return bytes(body[:64]).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
+    return bytes(body[:64]).lstrip(_BOM + b" \t\r\n")[:1] == b"<"
 
 
 class _PromptDetails(msgspec.Struct):
@@ -85,11 +87,30 @@ _used = msgspec.json.Decoder(_Used)
 
 
 def usage_in(body: bytes | memoryview) -> Usage | None:
-    """The tokens that a failed or unusable response says it cost, None when it says nothing."""
-    if bytes(body[:5]) == b"data:":
-        # Of a stream the last event that counts: with nothing after it, or with the mark of the end.
-        events = (line[5:] for line in reversed(bytes(body).splitlines()) if line.startswith(b"data:"))
-        return next((usage for event in events if b'"usage"' in event and (usage := usage_in(event))), None)
+    """The tokens that a failed or unusable response says it cost, None when it says nothing.
+
+    Of an event stream, however it begins (byte order mark, comments, named events): what its last event that counts
+    says, which comes before the mark of the end, or last where the stream was cut.
+    """
+    content = body[len(_BOM) :] if bytes(body[: len(_BOM)]) == _BOM else body
+    if (usage := _usage(content)) is not None:
+        return usage
+    events = _last_events(bytes(content))
+    return next((usage for event in events if b'"usage"' in event and (usage := _usage(event))), None)
+
+
+def _last_events(body: bytes) -> Iterator[bytes]:
+    """The data of a stream's events, the last one first."""
+    lines: list[bytes] = []
+    for line in (*reversed(body.splitlines()), b""):
+        if line.startswith(b"data:"):
+            lines.append(line[len(b"data:") :])
+        elif not line and lines:
+            yield b"\n".join(reversed(lines))
+            lines = []
+
+
+def _usage(body: bytes | memoryview) -> Usage | None:
     try:
         response = _used.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -34,7 +34,7 @@ def _count(text: str | None, name: str) -> int | None:
 
 def _print_faults() -> None:
     from penstock.cli.console import say
-    from penstock.sandbox.faults import FAULTS
+    from penstock.faults import FAULTS
 
     width = max(map(len, FAULTS))
     for name, fault in FAULTS.items():

@@ -110,7 +110,7 @@ class Caller:
             self._overdue.discard(task)
             control.release(reservation)
             if attempted is None:
-                control.attempt_ended("abandoned", model=self._work.model, estimate=pack.tokens)
+                self._ended("abandoned", pack)
                 self._group.gate.leave(admission)
         if isinstance(attempted, Success):
             usage = attempted.answer.usage
@@ -151,8 +151,16 @@ class Caller:
         counted = usage.prompt_tokens + usage.completion_tokens
         told = parse_ratelimit(response.headers)
         self._group.succeeded(admission, self._work.endpoint, told, counted or None)
+        return self._ended(str(response.status), pack, usage, success=True)
+
+    def _ended(self, result: str, pack: Pack, usage: Usage | None = None, *, success: bool = False) -> float | None:
         return self._control.attempt_ended(
-            str(response.status), model=self._work.model, estimate=pack.tokens, usage=usage, success=True
+            result,
+            model=self._work.model,
+            estimate=pack.tokens,
+            usage=usage,
+            success=success,
+            provider=self._provider.name,
         )
 
     def _lost(self, lost: Lost, pack: Pack, admission: Admission) -> Lost:
@@ -169,7 +177,7 @@ class Caller:
         for words in _cut_wait(error):
             self._control.note(f"{words}, by an answer {facts.status} of {self._provider.name!r}")
         result = error.cause.value if facts.status is None or facts.status < 300 else str(facts.status)
-        usd = self._control.attempt_ended(result, model=self._work.model, estimate=pack.tokens, usage=lost.usage)
+        usd = self._ended(result, pack, lost.usage)
         return Lost(error, lost.usage, usd)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from penstock.engine.budget import NOTHING, Budget, Reservation
@@ -30,7 +30,7 @@ class RunControl:
         stop_after: seconds without one success after which the run stops.
         stop_above: share of failed rows above which it stops.
         stop_above_min_rows: rows that must have their fate before that share counts.
-        prices: of the user's own, see `penstock.engine.prices`.
+        prices: of the user's own, by provider, see `penstock.engine.prices`.
         clock: seconds, monotonic.
     """
 
@@ -42,7 +42,7 @@ class RunControl:
         stop_after: float = 900.0,
         stop_above: float = 0.1,
         stop_above_min_rows: int = 200,
-        prices: Overrides | None = None,
+        prices: Mapping[str, Overrides] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.meter = Meter()
@@ -50,7 +50,7 @@ class RunControl:
         self.stop_after = stop_after
         self._stop_above = stop_above
         self._stop_above_min_rows = stop_above_min_rows
-        self._prices = prices
+        self._prices = prices or {}
         self._clock = clock
         self._lock = threading.RLock()
         self._stopped: RunStopped | None = None
@@ -125,20 +125,22 @@ class RunControl:
 
     # -- budget
 
-    def require_price(self, model: str) -> None:
+    def require_price(self, model: str, *, provider: str = "") -> None:
         """Look up the price of `model`, which also loads the table; refuse a budget in dollars without a price.
 
         Raises:
             InputError: there is such a budget, and nothing is known of the model's price.
         """
-        known = is_priced(model, self._prices)
+        known = is_priced(model, self._prices.get(provider))
         if self._budget.usd is not None and not known:
             raise InputError(
                 f"the budget is in dollars, but the price of the model {model!r} is not known. "
                 f"Give its price under `prices`, or a budget in tokens"
             )
 
-    def reserve(self, model: str, tokens: int, expected: Sequence[Usage] = ()) -> Reservation | None:
+    def reserve(
+        self, model: str, tokens: int, expected: Sequence[Usage] = (), *, provider: str = ""
+    ) -> Reservation | None:
         """Set aside what a request of estimated `tokens` may cost; None: ask again when one under way has ended.
 
         Args:
@@ -151,7 +153,7 @@ class RunControl:
         if not self._budget.limited:
             return NOTHING
         with self._lock:
-            reservation = self._budget.reserve(model, tokens, expected)
+            reservation = self._budget.reserve(model, tokens, expected, provider=provider)
         if isinstance(reservation, str):
             self.request_stop(BudgetSpent(reservation))
             self.check()
@@ -174,7 +176,14 @@ class RunControl:
             self.meter.retried += again
 
     def attempt_ended(
-        self, result: str, *, model: str, estimate: int, usage: Usage | None = None, success: bool = False
+        self,
+        result: str,
+        *,
+        model: str,
+        estimate: int,
+        usage: Usage | None = None,
+        success: bool = False,
+        provider: str = "",
     ) -> float | None:
         """A request has come home, well or not; whatever it cost is counted.
 
@@ -186,7 +195,7 @@ class RunControl:
         Returns:
             Dollars; 0 for a failure that says nothing, None when unknown.
         """
-        usd = None if usage is None else usd_of(usage, model, self._prices)
+        usd = None if usage is None else usd_of(usage, model, self._prices.get(provider))
         with self._lock:
             meter = self.meter
             meter.in_flight -= 1
@@ -203,7 +212,14 @@ class RunControl:
             meter.characters += usage.characters
             meter.images += usage.images
             if self._budget.limited:
-                self._budget.charge(model, estimate, counted or (estimate if success else 0), usd, success=success)
+                self._budget.charge(
+                    model,
+                    estimate,
+                    counted or (estimate if success else 0),
+                    usd,
+                    success=success,
+                    provider=provider,
+                )
             if usd is None:
                 meter.usd_unknown += 1
             else:

@@ -177,8 +177,8 @@ class Dispatch:
         return None
 
     async def _reserve(self, pack: Pack) -> Reservation:
-        expected = self._caller.expected(pack)
-        while (reservation := self._control.reserve(self._at.model, pack.tokens, expected)) is None:
+        model, expected, name = self._at.model, self._caller.expected(pack), self._at.provider.name
+        while (reservation := self._control.reserve(model, pack.tokens, expected, provider=name)) is None:
             # Only at the very end of a budget: what is under way may cost less than was set aside for it.
             await asyncio.sleep(_BUDGET_POLL_SECONDS)
         return reservation

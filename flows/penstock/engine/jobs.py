@@ -74,7 +74,7 @@ class Engine:
             Exception: what the source, the sink or the step raised.
         """
         job.control.check()
-        job.control.require_price(job.work.model)
+        job.control.require_price(job.work.model, provider=job.provider.name)
         with self._lock:
             client = self._client(job.provider)
             group = self._group(job.provider, job.work.model)

@@ -90,7 +90,9 @@ class SegmentRun:
         named = keys_of(self.spec, self.plan, segment)
         steps = [self.spec.steps[place] for place in segment.steps]
         before = [key for key in named if key in rows.frame.columns]
-        tally = run_table_steps(rows, steps, before, self.index, lambda: decision_on(segment, partition, state, rows))
+        tally = run_table_steps(
+            rows, steps, before, self.spec.source_keys, lambda: decision_on(segment, partition, state, rows)
+        )
         keys = [key for key in named if key in rows.frame.columns]
         key_types = {key: rows.frame.schema[key] for key in keys}
         last = steps[-1] if steps else None

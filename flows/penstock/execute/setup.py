@@ -6,7 +6,6 @@ from penstock.api.provider import Provider
 from penstock.engine.control import RunControl
 from penstock.errors import InputError
 from penstock.plan.model import Plan, Segment
-from penstock.sources import ROW_KEY
 from penstock.spec.model import Spec
 from penstock.spec.provider import SandboxSettings
 from penstock.steps import ApiStep, TableStep
@@ -38,11 +37,10 @@ def control_for(spec: Spec) -> RunControl:
 
 def keys_of(spec: Spec, plan: Plan, segment: Segment) -> list[str]:
     """The columns that name a row of a segment: the source's, or Penstock's own, and those that steps added."""
-    keys = spec.source.keys or [ROW_KEY]
     chain: list[int] = []
     one: Segment | None = segment
     while one is not None:
         chain = [*one.steps, *chain]
         one = plan.segment(one.reads) if one.reads else None
     steps = [spec.steps[place] for place in chain]
-    return [*keys, *(key for step in steps if isinstance(step, TableStep) for key in step.adds_keys)]
+    return [*spec.source_keys, *(key for step in steps if isinstance(step, TableStep) for key in step.adds_keys)]

@@ -10,8 +10,8 @@ from penstock.errors import AccountError, ExpressionError
 from penstock.execute.rows import Rows
 from penstock.items import Cause
 from penstock.steps import BarrierStep, Step, TableStep
-from penstock.steps.base import KEY, ROW
-from penstock.steps.decisions import carried_out, key_text
+from penstock.steps.base import ROW
+from penstock.steps.decisions import applied, carried_out
 from penstock.tables.failures import RowError
 
 if TYPE_CHECKING:
@@ -35,12 +35,17 @@ class Tally:
 
 
 def run_table_steps(
-    rows: Rows, steps: Sequence[Step], keys: Sequence[str], partition: int, decision: Callable[[], pl.DataFrame]
+    rows: Rows,
+    steps: Sequence[Step],
+    keys: Sequence[str],
+    source_keys: Sequence[str],
+    decision: Callable[[], pl.DataFrame],
 ) -> Tally:
     """Take the rows through the steps. Rows that fail become errors.
 
     Args:
         keys: the columns that name a row.
+        source_keys: those of them that are the source's.
         decision: on these rows, where the first step is one that looks at all of them.
 
     Raises:
@@ -49,8 +54,6 @@ def run_table_steps(
     """
     tally = Tally()
     group: list[TableStep] = []
-    if any(isinstance(step, TableStep) and step.needs_key for step in steps):
-        rows.frame = rows.frame.with_columns(key_text(keys, partition).alias(KEY))
     for step in steps:
         if isinstance(step, BarrierStep):
             done = carried_out(rows.frame, decision(), step)
@@ -59,36 +62,35 @@ def run_table_steps(
             tally.filtered[step.name], tally.merged[step.name] = done.filtered, done.merged
         elif isinstance(step, TableStep):
             if step.alone:
-                _run(rows, group, keys, tally)
+                _run(rows, group, keys, source_keys, tally)
                 group = []
-                _isolated(rows, step, keys, tally)
+                _isolated(rows, step, keys, source_keys, tally)
             else:
                 group.append(step)
-    _run(rows, group, keys, tally)
-    rows.frame = rows.frame.drop(KEY, strict=False)
+    _run(rows, group, keys, source_keys, tally)
     return tally
 
 
-def _run(rows: Rows, steps: Sequence[TableStep], keys: Sequence[str], tally: Tally) -> None:
+def _run(rows: Rows, steps: Sequence[TableStep], keys: Sequence[str], source_keys: Sequence[str], tally: Tally) -> None:
     import polars as pl
 
     if not steps:
         return
     try:
-        _fused(rows, steps, tally)
+        _fused(rows, steps, source_keys, tally)
     except pl.exceptions.PolarsError:
         for step in steps:
-            _isolated(rows, step, keys, tally)
+            _isolated(rows, step, keys, source_keys, tally)
 
 
-def _fused(rows: Rows, steps: Sequence[TableStep], tally: Tally) -> None:
+def _fused(rows: Rows, steps: Sequence[TableStep], source_keys: Sequence[str], tally: Tally) -> None:
     """All steps in one query, and the number of rows after each that may change it."""
     import polars as pl
 
     query = rows.frame.lazy()
     counting: list[tuple[TableStep, pl.LazyFrame]] = []
     for step in steps:
-        query = step.apply(query)
+        query = applied(step, query, source_keys)
         if step.adds_rows or step.drops_rows:
             counting.append((step, query.select(pl.len().alias("rows"), pl.col(ROW).n_unique().alias("of"))))
         if step.adds_rows:
@@ -102,11 +104,11 @@ def _fused(rows: Rows, steps: Sequence[TableStep], tally: Tally) -> None:
     rows.frame = result
 
 
-def _isolated(rows: Rows, step: TableStep, keys: Sequence[str], tally: Tally) -> None:
+def _isolated(rows: Rows, step: TableStep, keys: Sequence[str], source_keys: Sequence[str], tally: Tally) -> None:
     import polars as pl
 
     before = len(rows.frame)
-    kept, failed = isolating(rows.frame, step)
+    kept, failed = isolating(rows.frame, step, source_keys)
     rows.errors += _errors(step, keys, failed)
     _entered(tally, step, before - len(failed), len(kept), kept[ROW].n_unique())
     if step.adds_rows:
@@ -140,8 +142,13 @@ def _entered(tally: Tally, step: TableStep, before: int, after: int, of: int) ->
     return after
 
 
-def isolating(frame: pl.DataFrame, step: TableStep) -> tuple[pl.DataFrame, list[tuple[dict[str, Any], str]]]:
+def isolating(
+    frame: pl.DataFrame, step: TableStep, source_keys: Sequence[str] = ()
+) -> tuple[pl.DataFrame, list[tuple[dict[str, Any], str]]]:
     """The frame after the step without the rows that make it fail, and these with the reason.
+
+    Args:
+        source_keys: the columns of the source's key, for a step that goes by it.
 
     Raises:
         ExpressionError: it fails on so many rows that the fault is its own.
@@ -154,7 +161,7 @@ def isolating(frame: pl.DataFrame, step: TableStep) -> tuple[pl.DataFrame, list[
     while waiting:
         piece = waiting.pop()
         try:
-            good.append(step.apply(piece.lazy()).collect())
+            good.append(applied(step, piece.lazy(), source_keys).collect())
         except pl.exceptions.PolarsError as error:
             reason = str(error).split("\n", 1)[0]
             if len(piece) <= 1:
@@ -166,5 +173,5 @@ def isolating(frame: pl.DataFrame, step: TableStep) -> tuple[pl.DataFrame, list[
             waiting += [piece[half:], piece[:half]]
     if not good:
         # Every row failed, so the columns are found on none of them.
-        good.append(step.apply(frame.clear().lazy()).collect())
+        good.append(applied(step, frame.clear().lazy(), source_keys).collect())
     return pl.concat(good, how="vertical_relaxed"), failed

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from penstock.expressions.aggregate_text import AGGREGATES, check_aggregates
-from penstock.expressions.sql_text import Token, checked_tokens, explained, name_places
+from penstock.expressions.sql_text import Token, check_no_alias, checked_tokens, explained, name_places
 from penstock.expressions.template_rules import FILTERS, LONGEST_TEXT, METHODS
 
 if TYPE_CHECKING:
@@ -105,9 +105,13 @@ def plain_pieces(text: str) -> list[tuple[str, bool]] | None:
 def _columns(text: str, tokens: list[Token], functions: Iterable[str] = ()) -> dict[str, int]:
     parse, refused = _sql_parser()
     try:
-        names: list[str] = parse(text).meta_root_names()
+        parsed = parse(text)
+        names: list[str] = parsed.meta_root_names()
+        renames = not parsed.meta_eq(parsed.meta_undo_aliases())
     except refused as error:
         raise explained(str(error), text, tokens, functions) from None
+    if renames:
+        check_no_alias(tokens, parsed.meta_output_name())
     places = name_places(tokens)
     return {name: places.get(name, (0, 1))[0] for name in dict.fromkeys(names)}
 

@@ -77,6 +77,33 @@ def checked_tokens(text: str, *, aggregates: bool = False) -> list[Token]:
     return tokens
 
 
+def check_no_alias(tokens: list[Token], name: str) -> None:
+    """Refuse an expression that gives its value another name, as `x AS y` and `x y` do: nobody would look at it.
+
+    Args:
+        name: what the parser says that the value is called.
+
+    Raises:
+        ExpressionError: with the place of the name.
+    """
+    last = tokens[-1]
+    if _unquoted(last) != name:
+        return
+    word = last.value.lower()
+    if word in {"asc", "desc"}:
+        hint = "rows are not put in order here"
+    elif len(tokens) > 1 and tokens[-2].value.lower() == "as":
+        hint = "a column is named by the key that its expression stands under; leave out AS and the name"
+    else:
+        hint = "is an operator or a comma missing before it?"
+    raise ExpressionError(
+        f"{last.value} stands behind a whole expression, where SQL takes it for another name of its value",
+        offset=last.offset,
+        width=len(last.value),
+        hint=hint,
+    )
+
+
 def name_places(tokens: list[Token]) -> dict[str, tuple[int, int]]:
     """For each name in the expression the offset and width of its first use."""
     places: dict[str, tuple[int, int]] = {}
@@ -84,8 +111,15 @@ def name_places(tokens: list[Token]) -> dict[str, tuple[int, int]]:
         if kind == "name":
             places.setdefault(value, (offset, len(value)))
         elif kind == "quoted":
-            places.setdefault(value[1:-1].replace(value[0] * 2, value[0]), (offset, len(value)))
+            places.setdefault(_unquoted(Token(kind, value, offset)), (offset, len(value)))
     return places
+
+
+def _unquoted(token: Token) -> str:
+    if token.kind not in {"quoted", "text"}:
+        return token.value
+    mark = token.value[0]
+    return token.value[1:-1].replace(mark * 2, mark)
 
 
 def explained(message: str, text: str, tokens: list[Token], known: Iterable[str] = ()) -> ExpressionError:

@@ -18,8 +18,8 @@ from penstock.plan.model import Partition, StepEstimate
 from penstock.sources import Source
 from penstock.spec.model import Spec
 from penstock.steps import ApiStep, BarrierStep, Step, TableStep, parents
-from penstock.steps.base import KEY, PARTITION, ROW
-from penstock.steps.decisions import carried_out, decided, key_text, looked_at
+from penstock.steps.base import PARTITION, ROW
+from penstock.steps.decisions import applied, carried_out, decided, looked_at
 from penstock.steps.filter import Filter
 from penstock.tokens import counter
 
@@ -77,12 +77,16 @@ def estimate(
         rows = sampled[parent + 1]
         if isinstance(step, ApiStep):
             estimates.append(_estimated(spec, step, rows))
-        sampled.append(_after(step, rows))
+        sampled.append(_after(step, rows, spec.source_keys))
     return tuple(estimates)
 
 
-def _after(step: Step, rows: _Sampled) -> _Sampled:
-    """The sampled rows after a step, or all of them where what it drops cannot be told before it runs."""
+def _after(step: Step, rows: _Sampled, keys: Sequence[str]) -> _Sampled:
+    """The sampled rows after a step, or all of them where what it drops cannot be told before it runs.
+
+    Args:
+        keys: the columns of the source's key.
+    """
     if isinstance(step, ApiStep):
         frame = with_results(step, rows.frame)
         return replace(rows, frame=frame, answers=rows.answers | (set(frame.columns) - set(rows.frame.columns)))
@@ -91,7 +95,7 @@ def _after(step: Step, rows: _Sampled) -> _Sampled:
     if isinstance(step, BarrierStep):
         return _decided(step, rows)
     if isinstance(step, TableStep):
-        return replace(rows, frame=_applied(step, rows.frame, [_MOST_ISOLATED]))
+        return replace(rows, frame=_applied(step, rows.frame, [_MOST_ISOLATED], keys))
     return rows
 
 
@@ -138,24 +142,22 @@ def _sample(
     return _Sampled(rows, weight, exact, exact, len(partitions))
 
 
-def _applied(step: TableStep, frame: pl.DataFrame, chances: list[int]) -> pl.DataFrame:
+def _applied(step: TableStep, frame: pl.DataFrame, chances: list[int], keys: Sequence[str] = ()) -> pl.DataFrame:
     """The rows after the step, without those that make it fail, which the run will set apart.
 
     `chances` holds how many such rows are looked for.
     """
     import polars as pl
 
-    numbered = frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW)).with_columns(
-        key_text([], 0).alias(KEY)
-    )
+    numbered = frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW))
     try:
-        return step.apply(numbered.lazy()).collect().drop(ROW, KEY)
+        return applied(step, numbered.lazy(), keys).collect().drop(ROW)
     except pl.exceptions.PolarsError:
         if len(frame) <= 1 or chances[0] <= 0:
             chances[0] -= 1
-            return step.apply(numbered.clear().lazy()).collect().drop(ROW, KEY)
+            return applied(step, numbered.clear().lazy(), keys).collect().drop(ROW)
     middle = len(frame) // 2
-    halves = [_applied(step, frame[:middle], chances), _applied(step, frame[middle:], chances)]
+    halves = [_applied(step, frame[:middle], chances, keys), _applied(step, frame[middle:], chances, keys)]
     return pl.concat(halves, how="vertical_relaxed")
 
 
@@ -197,14 +199,14 @@ def _estimated(spec: Spec, step: ApiStep, sampled: _Sampled) -> StepEstimate:
         usd_batch=_usd(spec, step, tokens, answers, batch=True) if measured is None else None,
         minutes=_minutes(spec, step, requests, tokens),
         note="; ".join(notes),
-        priced=is_priced(step.model, spec.prices),
+        priced=is_priced(step.model, spec.prices_of(step)),
     )
 
 
 def _measured(spec: Spec, step: ApiStep, payloads: Sequence[str], weight: float) -> float | None:
     """Dollars of what is paid by something else than tokens; None where tokens are what is paid."""
     expected = [step.expected(payload) for payload in payloads]
-    dollars = [usd_of(usage, step.model, spec.prices) for usage in expected if usage is not None]
+    dollars = [usd_of(usage, step.model, spec.prices_of(step)) for usage in expected if usage is not None]
     known = [one for one in dollars if one is not None]
     return sum(known) * weight if known and len(known) == len(payloads) else None
 
@@ -212,7 +214,7 @@ def _measured(spec: Spec, step: ApiStep, payloads: Sequence[str], weight: float)
 def _usd(spec: Spec, step: ApiStep, tokens: int, answers: int | None, *, batch: bool = False) -> float | None:
     """Dollars of so many tokens, of which `answers` are the model's own, where their number is known."""
     usage = Usage(model=step.model, prompt_tokens=tokens - (answers or 0), completion_tokens=answers or 0)
-    return price(step.model, usage, overrides=spec.prices, batch=batch)
+    return price(step.model, usage, overrides=spec.prices_of(step), batch=batch)
 
 
 def _requests(spec: Spec, step: ApiStep, kept: Sequence[tuple[int, int]], sampled: _Sampled) -> int:

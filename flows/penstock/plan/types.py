@@ -17,8 +17,8 @@ from penstock.spec import Loaded
 from penstock.spec.markers import marked
 from penstock.spec.positions import Document, Path, parse
 from penstock.steps import ApiStep, BarrierStep, Step, TableStep, parents
-from penstock.steps.base import KEY, ROW
-from penstock.steps.decisions import carried_out, decided, looked_at
+from penstock.steps.base import ROW
+from penstock.steps.decisions import applied, carried_out, decided, looked_at
 from penstock.steps.embed import Embed
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def check_types(loaded: Loaded, schema: dict[str, pl.DataType]) -> list[pl.DataF
     import polars as pl
 
     frames = [pl.DataFrame(schema=schema)]
+    keys = loaded.spec.source_keys
     for place, (step, parent) in enumerate(zip(loaded.spec.steps, parents(loaded.spec.steps), strict=True)):
         frame = frames[parent + 1]
         wrong = [(path, *told) for path, text in _expressions(step) if (told := _mistake(frame, path, text))]
@@ -61,7 +62,7 @@ def check_types(loaded: Loaded, schema: dict[str, pl.DataType]) -> list[pl.DataF
                 _, node = document.find(("steps", place, *path))
                 document.add(node.span, f"`{'.'.join(map(str, path))}`: {message}", hint)
             raise SpecError(document.problems)
-        frames.append(_after(frame, step))
+        frames.append(_after(frame, step, keys))
     return frames
 
 
@@ -135,20 +136,20 @@ def _named(kind: Any) -> str:
     return "datetime" if isinstance(kind, pl.Datetime) else words.get(type(kind), str(kind))
 
 
-def _after(frame: pl.DataFrame, step: Step) -> pl.DataFrame:
+def _after(frame: pl.DataFrame, step: Step, keys: Sequence[str]) -> pl.DataFrame:
     import polars as pl
 
     if isinstance(step, ApiStep):
         return with_results(step, frame)
-    rows = frame.with_columns(pl.lit(0, dtype=pl.Int64).alias(ROW), pl.lit("").alias(KEY))
+    rows = frame.with_columns(pl.lit(0, dtype=pl.Int64).alias(ROW))
     if isinstance(step, BarrierStep):
-        decision = decided(step, [looked_at(rows.drop(KEY).lazy(), step, [], 0)])
-        return carried_out(rows, decision, step).frame.drop(ROW, KEY)
+        decision = decided(step, [looked_at(rows.lazy(), step, [], 0)])
+        return carried_out(rows, decision, step).frame.drop(ROW)
     if not isinstance(step, TableStep):
         return frame
     try:
-        after = step.apply(rows.lazy()).collect()
+        after = applied(step, rows.lazy(), keys).collect()
     except pl.exceptions.PolarsError:
         # No mistake was found above, so that a row of nulls passes where none does not.
-        after = step.apply(rows.clear(1).lazy()).collect().clear()
-    return after.drop(ROW, KEY, strict=False)
+        after = applied(step, rows.clear(1).lazy(), keys).collect().clear()
+    return after.drop(ROW)

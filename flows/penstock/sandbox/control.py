@@ -10,9 +10,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from penstock.errors import InputError
+from penstock.faults import parse_faults
 from penstock.sandbox.errors import ApiError, unparsable_json
 from penstock.sandbox.gates import CONTROL
-from penstock.sandbox.settings import parse_faults, parse_latency
+from penstock.sandbox.settings import parse_latency
 from penstock.sandbox.state import Sandbox
 
 _FIELDS = {"faults", "latency", "poison", "seed"}

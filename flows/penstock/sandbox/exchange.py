@@ -11,10 +11,10 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.types import Message, Receive, Scope, Send
 
 from penstock.errors import InputError
+from penstock.faults import FAULTS, Kind, check_name
 from penstock.sandbox import errors
 from penstock.sandbox.contract import Answer, Call, Operation, Work
 from penstock.sandbox.errors import ApiError
-from penstock.sandbox.faults import FAULTS, Kind, check_name
 from penstock.sandbox.forms import FORM
 from penstock.sandbox.garble import garble
 from penstock.sandbox.refusals import BARE, refuse

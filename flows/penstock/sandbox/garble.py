@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from penstock.faults import FAULTS, Kind
 from penstock.sandbox.contract import Answer
-from penstock.sandbox.faults import FAULTS, Kind
 from penstock.sandbox.garble_chat import garble_chat
 
 _HTML = (

@@ -117,7 +117,7 @@ def start(
     Args:
         key: the one key it takes.
         port: 0 takes a free one.
-        faults: such as ``429:5%`` or ``500:x3``; all names stand in `penstock.sandbox.faults.FAULTS`.
+        faults: such as ``429:5%`` or ``500:x3``; all names stand in `penstock.faults.FAULTS`.
         latency: ``200ms`` or ``150ms..250ms``; a number is seconds.
         rpm: requests per minute for each model.
         tpm: tokens per minute for each model.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from penstock.errors import InputError
-from penstock.sandbox.faults import FaultRule
+from penstock.faults import FaultRule, parse_faults
 from penstock.values import parse_duration
 
 DEFAULT_KEY = "sk-sandbox"
@@ -23,7 +23,7 @@ class Settings:
         key: the one key that is good.
         host: the address to listen on; None means loopback only, with requests for other host names refused.
         port: 0 takes a free one.
-        faults: what goes wrong, see `penstock.sandbox.faults`.
+        faults: what goes wrong, see `penstock.faults`.
         latency: the least and the most seconds an answer is held back.
         rpm: requests per minute for each model; None enforces none.
         tpm: tokens per minute for each model; None enforces none.
@@ -109,19 +109,6 @@ class Settings:
         poison: list[str] = value["poison"]  # type: ignore[assignment]
         rest = value | {"faults": parse_faults(faults), "latency": tuple(latency), "poison": tuple(poison)}
         return cls(**rest)  # type: ignore[arg-type]
-
-
-def parse_faults(texts: Sequence[str]) -> tuple[FaultRule, ...]:
-    """Fault rules; their shares together must not be over 100 %.
-
-    Raises:
-        InputError: one of them is wrong, or they are too many.
-    """
-    rules = tuple(FaultRule.parse(text) for text in texts)
-    total = sum(rule.share for rule in rules)
-    if total > 1 + 1e-9:
-        raise InputError(f"the shares of the faults add up to {total:.0%}; they must stay within 100%")
-    return rules
 
 
 def parse_latency(value: str | float | None) -> tuple[float, float]:

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from penstock.faults import FaultRule
 from penstock.sandbox.agenda import Agenda
 from penstock.sandbox.archive import Archive
 from penstock.sandbox.contract import ModelCard, Resource
-from penstock.sandbox.faults import FaultPlan, FaultRule
+from penstock.sandbox.faults import FaultPlan
 from penstock.sandbox.limits import Limits
 from penstock.sandbox.settings import Settings
 from penstock.sandbox.stats import Stats

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,8 @@ from penstock.expressions import (
 from penstock.spec.markers import marked
 from penstock.spec.positions import Document, Path
 from penstock.spec.references import Resolver, did_you_mean
-from penstock.steps import SOURCE, ApiStep, Columns, Step
+from penstock.steps import SOURCE, ApiStep, Columns, Step, TableStep
+from penstock.steps.decisions import key_missing
 
 OWN = "__"
 """Columns whose names begin so belong to Penstock."""
@@ -46,12 +47,13 @@ class ColumnCheck:
         self._resolver = resolver
         self._usages: set[str] = set()
 
-    def follow(self, given: Columns | None, steps: list[PlacedStep]) -> tuple[Columns, ...]:
+    def follow(self, given: Columns | None, steps: list[PlacedStep], keys: Sequence[str] = ()) -> tuple[Columns, ...]:
         """The columns of a row before the first step, and after each one, as far as they can be told.
 
         Args:
             given: the source's columns; None when they cannot be read, so that only syntax is checked.
             steps: in their order.
+            keys: the source's columns that name a row.
         """
         after: list[Columns | None] = [given]
         places = {SOURCE: 0}
@@ -60,6 +62,7 @@ class ColumnCheck:
             # A name that is none has been told; what comes before is then as good a guess as any.
             taken = after[places.get(reads, place) if reads is not None else place]
             self._expressions(placed, taken)
+            self._key(placed, taken, [key for key in keys if given is not None and key in given])
             after.append(self._after(placed, taken))
             if placed.step is not None:
                 places[placed.step.name] = place + 1
@@ -105,6 +108,14 @@ class ColumnCheck:
                     self._known(path, name, offset, len(name), given, hint=hint)
         if templates and not used and not broken and issubclass(placed.kind, ApiStep):
             self._no_column(*templates[0], given)
+
+    def _key(self, placed: PlacedStep, given: Columns | None, keys: Sequence[str]) -> None:
+        """A step that goes by the source's key must have it."""
+        if given is None or not isinstance(placed.step, TableStep) or not placed.step.needs_key:
+            return
+        if missing := [key for key in keys if key not in given]:
+            _, node = self._document.find((*placed.path, "uses"))
+            self._document.add(node.span, key_missing(placed.step.name, missing[0]))
 
     def _known(self, path: Path, name: str, offset: int, width: int, given: Columns, *, hint: str = "") -> None:
         if name in given:

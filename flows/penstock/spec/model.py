@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsA
 from penstock.errors import InputError
 from penstock.outputs import KINDS as OUTPUTS
 from penstock.outputs import Output
-from penstock.sources import SourceSettings
+from penstock.sources import ROW_KEY, SourceSettings
 from penstock.spec.budget import Budget
 from penstock.spec.errors_key import ErrorSettings
 from penstock.spec.params import Param
@@ -85,6 +85,11 @@ class Spec(BaseModel):
         """The steps that ask a model."""
         return [step for step in self.steps if isinstance(step, ApiStep)]
 
+    @property
+    def source_keys(self) -> list[str]:
+        """The columns that name a row of the source: its own, or the one that Penstock gives it."""
+        return self.source.keys or [ROW_KEY]
+
     def provider_name(self, step: ApiStep) -> str:
         """What the provider of `step` is called: its name under `providers`, or what the pipeline's own `uses`.
 
@@ -110,10 +115,17 @@ class Spec(BaseModel):
         return {self.provider_name(step): self.provider_of(step) for step in self.api_steps}
 
     @property
-    def prices(self) -> dict[str, dict[str, float]]:
-        """Prices of the user's own, by model."""
-        given = [one.prices for one in (self.provider, *self.providers.values()) if one is not None]
-        return {name: price.model_dump(exclude_none=True) for prices in given for name, price in prices.items()}
+    def prices(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Prices of the user's own, by provider and model: the same model may have another price elsewhere."""
+        own = {} if self.provider is None else {self.provider.uses: self.provider}
+        return {
+            name: {model: price.model_dump(exclude_none=True) for model, price in one.prices.items()}
+            for name, one in (*own.items(), *self.providers.items())
+        }
+
+    def prices_of(self, step: ApiStep) -> dict[str, dict[str, float]]:
+        """Those of the provider that the step asks, by model."""
+        return self.prices[self.provider_name(step)]
 
     @property
     def key_variables(self) -> list[str]:

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
+from penstock.errors import InputError
+from penstock.faults import FAULTS, FaultRule, parse_faults
 from penstock.secrets import Secret
 from penstock.values import Count, Duration, parse_duration
 
@@ -57,13 +59,31 @@ def _latency(text: str) -> str:
     return text
 
 
+def _fault(text: str) -> str:
+    try:
+        FaultRule.parse(text)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
 KeyReference = Annotated[
     str,
     AfterValidator(_key_reference),
     WithJsonSchema({"type": "string", "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$", "examples": [OPENAI_KEY]}),
 ]
 ServerAddress = Annotated[str, AfterValidator(_server_address)]
-Fault = Annotated[str, Field(pattern=r"^[a-z0-9_-]+:(x[0-9]+|[0-9]+(\.[0-9]+)?%?)$")]
+Fault = Annotated[
+    str,
+    AfterValidator(_fault),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": rf"^\s*({'|'.join(FAULTS)}):\s*(x[0-9]{{1,6}}|[0-9]+(\.[0-9]+)?\s*%?)\s*$",
+            "examples": ["429:5%", "500:x3"],
+        }
+    ),
+]
 
 
 class LimitSettings(BaseModel):
@@ -221,6 +241,15 @@ class SandboxSettings(_Common):
         examples=["50ms", "150ms..250ms"],
     )
     seed: int | None = Field(default=None, ge=0, description="Makes the faults the same in each run.", examples=[7])
+
+    @field_validator("faults")
+    @classmethod
+    def _within_all_requests(cls, faults: list[str]) -> list[str]:
+        try:
+            parse_faults(faults)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return faults
 
     @property
     def identity(self) -> str:

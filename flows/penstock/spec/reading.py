@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from penstock.errors import InputError, UsageError
 from penstock.outputs import KINDS as OUTPUTS
-from penstock.sources import SourceSettings
+from penstock.sources import ROW_KEY, SourceSettings
 from penstock.spec.branches import check_branches, columns_at
 from penstock.spec.budget import Budget
 from penstock.spec.columns import ColumnCheck, PlacedStep
@@ -190,7 +190,7 @@ class Reading:
             key = [(("key",) if isinstance(source.key, str) else ("key", place), name)
                    for place, name in enumerate(source.keys)]  # fmt: skip
             check.names(("source",), [*key, *((("types", name), name) for name in source.types)], given)
-        columns = check.follow(given, self._steps)
+        columns = check.follow(given, self._steps, source.keys or [ROW_KEY] if source is not None else [])
         if given is not None and whole:
             for path, output in self._outputs:
                 rows = columns_at(columns, self._steps, output.reads)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from penstock.errors import AccountError, ExpressionError
+from penstock.errors import AccountError, ExpressionError, InputError
 from penstock.steps.base import (
     FAILED,
     FATE,
@@ -19,6 +19,7 @@ from penstock.steps.base import (
     SIMILARITY,
     WHY,
     BarrierStep,
+    TableStep,
 )
 
 if TYPE_CHECKING:
@@ -135,6 +136,31 @@ def carried_out(frame: pl.DataFrame, decision: pl.DataFrame, step: BarrierStep) 
         merged=int((fates == MERGED).sum()),
         failed=list(zip(lost.drop(FATE, WHY, *new).iter_rows(named=True), lost[WHY].to_list(), strict=True)),
     )
+
+
+def applied(step: TableStep, frame: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
+    """The rows after a step, which gets their key as text where it needs it.
+
+    The key is made of the columns as they reach the step, and of those of the source only: so what a step decides by it
+    is the same wherever the steps before it were written down.
+
+    Args:
+        keys: the columns of the source's key.
+
+    Raises:
+        InputError: the step needs them, and they do not reach it.
+    """
+    if not step.needs_key:
+        return step.apply(frame)
+    given = frame.collect_schema()
+    if missing := [key for key in keys if key not in given]:
+        raise InputError(key_missing(step.name, missing[0]))
+    return step.apply(frame.with_columns(key_text(keys, 0).alias(KEY))).drop(KEY)
+
+
+def key_missing(step: str, key: str) -> str:
+    """What to say of a step that goes by the source's key where a column of that is no more."""
+    return f"the key's column {key!r} does not reach the step {step!r}; name the columns that it goes by in `by`"
 
 
 def key_text(keys: Sequence[str], partition: int) -> pl.Expr:

@@ -80,28 +80,53 @@ def error_schema(keys: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
 
 
 def error_frame(errors: Sequence[RowError], keys: dict[str, pl.DataType], partition: int) -> pl.DataFrame:
-    """The errors as a table, in the order of their rows."""
+    """The errors as a table, in the order of their rows.
+
+    Args:
+        keys: the key columns, with their types where the segment ends. A step on the way may have changed the type of
+            one, and rows that failed before it have the earlier one: such a column is text here.
+    """
     import polars as pl
 
     names = [name for name in error_schema({}) if name not in {"partition", "cause", "text"}]
+    ordered = sorted(errors, key=lambda error: (error.number, error.line or 0))
     rows = [
         {
-            **{key_column(name): error.keys.get(name) for name in keys},
             **{name: getattr(error, name) for name in names},
             "partition": partition,
             "cause": str(error.cause),
             "text": None if error.text is None else error.text[:LONGEST_TEXT],
         }
-        for error in sorted(errors, key=lambda error: (error.number, error.line or 0))
+        for error in ordered
     ]
-    return pl.DataFrame(rows, schema=error_schema(keys))
+    named = [_key_values([error.keys.get(name) for error in ordered], name, kind) for name, kind in keys.items()]
+    return pl.DataFrame([*named, *pl.DataFrame(rows, schema=error_schema({}))])
+
+
+def _key_values(values: Sequence[Any], name: str, kind: pl.DataType) -> pl.Series:
+    import polars as pl
+
+    try:
+        return pl.Series(key_column(name), values, dtype=kind, strict=True)
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
+        texts = [None if value is None else str(value) for value in values]
+        return pl.Series(key_column(name), texts, dtype=pl.String)
 
 
 def read_errors(paths: Sequence[Path]) -> pl.DataFrame | None:
-    """All error rows of some parts as one table for people; None when there is none."""
+    """All error rows of some parts as one table for people; None when there is none.
+
+    A key column that has one type in some parts and another in others is text.
+    """
     import polars as pl
 
-    found = [path for path in paths if path.exists()]
+    found = [pl.read_parquet(path, glob=False) for path in paths if path.exists()]
     if not found:
         return None
-    return pl.concat([pl.read_parquet(path, glob=False) for path in found], how="diagonal_relaxed").drop("asked")
+    kinds: dict[str, set[pl.DataType]] = {}
+    for frame in found:
+        for name, kind in frame.schema.items():
+            kinds.setdefault(name, set()).add(kind)
+    several = {name: pl.String() for name, seen in kinds.items() if len(seen) > 1}
+    tables = [frame.cast({name: kind for name, kind in several.items() if name in frame.columns}) for frame in found]
+    return pl.concat(tables, how="diagonal").drop("asked")
