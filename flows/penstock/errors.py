@@ -21,6 +21,7 @@
     ├── UnusableAnswer          a step cannot read what the server sent: asked again, then an error row
     │   ├── AskAgain            the answer is not as it should be: the next request tells the model why
     │   └── InvalidAnswer       the answer is not as it should be, and that is the end of it: an error row
+    ├── FileChanged             a file that one row names is not what was looked at: an error row
     ├── RequestFailed           one request got no answer (its kinds stand in penstock.api.errors)
     └── AccountError            rows do not add up: a defect of Penstock, never of the data
 
@@ -189,6 +190,10 @@ class AskAgain(UnusableAnswer):
 
 class InvalidAnswer(UnusableAnswer):
     """A whole answer that is not as it should be; it was paid for, and asking again is of no use."""
+
+
+class FileChanged(PenstockError):
+    """A file that one row names was changed or taken away before its request was sent: that row is an error row."""
 
 
 class RequestFailed(PenstockError):

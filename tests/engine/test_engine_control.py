@@ -61,11 +61,12 @@ def test_a_stop_may_come_from_any_thread():
 
 def test_too_many_failed_rows_stop_the_run_but_not_before_there_are_enough():
     control = RunControl(stop_above=0.05, stop_above_min_rows=200)
+    # One request that fails is the fate of all rows that ask the same.
     control.item_failed(Cause.TIMEOUT)
-    control.note_rows(0, 199)
+    control.note_rows(0, 199, [Cause.TIMEOUT] * 199)
     assert control.stopped is None
-    control.note_rows(0, 1)
-    with pytest.raises(TooManyFailures, match=r"200 of 200 rows failed.*5%.*\(timeout: 1\)"):
+    control.note_rows(0, 1, [Cause.EXPRESSION])
+    with pytest.raises(TooManyFailures, match=r"200 of 200 rows failed.*5%.*\(timeout: 199, expression: 1\)"):
         control.check()
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.errors import SourceChanged
+from penstock.errors import FileChanged
 from penstock.items import Cause, Fault
 from penstock.steps.chat import Chat
 from penstock.steps.chat_messages import read_payload
@@ -233,10 +233,10 @@ def test_a_changed_image_is_another_question(tmp_path: Path) -> None:
     before = chat.payloads(frame)[0]
     (tmp_path / "a.png").write_bytes(PNG + b"more")
     assert chat.payloads(frame)[0] != before
-    with pytest.raises(SourceChanged, match=r"a\.png was changed"):
+    with pytest.raises(FileChanged, match=r"a\.png was changed"):
         chat.body([before])
     (tmp_path / "a.png").unlink()
-    with pytest.raises(SourceChanged, match="cannot be read any more"):
+    with pytest.raises(FileChanged, match="cannot be read any more"):
         chat.body([before])
 
 

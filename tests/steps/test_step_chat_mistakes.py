@@ -178,7 +178,7 @@ def test_a_schema_file_may_be_yaml_and_dates_in_it_are_text(tmp_path: Path) -> N
         (b"{", "cannot be read"),
         (b"[]", "holds no JSON object"),
         (b"\xff\xfe", "not UTF-8"),
-        (b'{"type": "object", "properties": {"a": {"type": "strng"}}}', "(at properties.a.type)"),
+        (b'{"type": "object", "properties": {"a": {"type": "strng"}}}', "; it stands at `properties.a.type` of the"),
         (b"[" * 100_000, "nested too deeply"),
         (b" " * 1_000_001, "larger than 1,000,000 bytes"),
     ],

@@ -73,11 +73,37 @@ def test_several_pictures_are_numbered() -> None:
         {"model": "dall-e-2", "style": "vivid"},
         {"style": "odd"},
         {"prompt": ""},
+        {"size": "auto"},
+        {"model": "dall-e-2", "size": "1792x1024"},
+        {"model": "dall-e-2", "quality": "hd"},
+        {"model": "gpt-image-1", "size": "1792x1024"},
+        {"model": "gpt-image-1", "quality": "hd"},
+        {"model": "gpt-image-1-mini", "style": "vivid"},
     ],
 )
 def test_settings_that_the_model_does_not_take_are_mistakes(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         step(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"size": "512x512"}, "dall-e-3 takes 1024x1024 or 1792x1024 or 1024x1792"),
+        ({"model": "gpt-image-1", "quality": "standard"}, "gpt-image-1 takes auto or low or medium or high"),
+        ({"model": "gpt-image-1", "style": "natural"}, "gpt-image-1 takes none; leave it out, or take dall-e-3"),
+        ({"n": 2}, "dall-e-3 draws one picture at a time"),
+    ],
+    ids=["size", "quality", "style", "number"],
+)
+def test_a_setting_that_the_model_does_not_take_is_told_with_those_it_takes(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        step(**wrong)
+
+
+def test_of_a_model_that_is_not_known_anything_is_sent() -> None:
+    image = step(model="flux", size="640x480", quality="best", format="webp", n=3)
+    assert json.loads(image.body(["A"]))["size"] == "640x480"
 
 
 def test_the_picture_is_asked_for_in_the_answer_itself() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from penstock.engine.prices import usd_of
-from penstock.errors import SourceChanged, UnusableAnswer
+from penstock.errors import FileChanged, UnusableAnswer
 from penstock.items import Cause, Usage
 from penstock.steps.categories import CATEGORIES
 from penstock.steps.moderate import Moderate
@@ -179,10 +179,10 @@ def test_an_image_that_is_changed_or_gone_before_its_request_stops_the_run_until
     moderate = step(image="{{ photo }}", folder=str(tmp_path))
     payloads = moderate.payloads(pl.DataFrame({"body": ["x"], "photo": ["a.png"]})).to_list()
     file.write_bytes(PNG + b"more")
-    with pytest.raises(SourceChanged, match="was changed since it was looked at"):
+    with pytest.raises(FileChanged, match="was changed since it was looked at"):
         moderate.body(payloads)
     file.unlink()
-    with pytest.raises(SourceChanged, match="No such file"):
+    with pytest.raises(FileChanged, match="No such file"):
         moderate.body(payloads)
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from step_calls import DATA, answered, asked, calls, combined, finished, right_words
 
-from penstock.errors import SourceChanged, UnusableAnswer
+from penstock.errors import FileChanged, UnusableAnswer
 from penstock.items import Answer, Cause, Fault, Usage
 from penstock.sandbox.launch import SandboxProcess, start
 from penstock.steps import audio
@@ -179,10 +179,10 @@ def test_the_payload_changes_with_the_file_so_that_an_old_answer_is_not_taken(tm
     tone(path, [(1.5, 900)])
     (after,) = payload_of(transcribe)
     assert before != after
-    with pytest.raises(SourceChanged, match="was changed since"):
+    with pytest.raises(FileChanged, match="was changed since"):
         transcribe.body([before])
     path.unlink()
-    with pytest.raises(SourceChanged, match="cannot be read any more"):
+    with pytest.raises(FileChanged, match="cannot be read any more"):
         transcribe.body([after])
 
 

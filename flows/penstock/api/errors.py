@@ -4,6 +4,7 @@
 
     RequestFailed (penstock.errors)
     └── ApiError                    status, code, param, type, request_id, retry_after, attempts
+        ├── NotMade                             never sent: a file that it was to hold was changed or is gone
         ├── ConnectionFailed        retryable   no connection, or it ended before the answer did
         ├── TimedOut                retryable   a deadline passed
         ├── UnusableBody            retryable   a success without a usable body
@@ -136,6 +137,13 @@ class ApiError(RequestFailed):
     def worth_retrying(self) -> bool:
         """`retryable`, unless the server says otherwise by ``x-should-retry``."""
         return self.retryable if self.facts.should_retry is None else self.facts.should_retry
+
+
+class NotMade(ApiError):
+    """The request was never sent, because a file that it was to hold was changed or taken away."""
+
+    cause = Cause.UNREADABLE_FILE
+    per_item = True
 
 
 class ConnectionFailed(ApiError):

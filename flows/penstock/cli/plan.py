@@ -14,7 +14,7 @@ from penstock.cli.summary import short
 from penstock.values import format_duration, format_usd
 
 if TYPE_CHECKING:
-    from penstock.plan.model import Plan
+    from penstock.plan.model import Plan, StepEstimate
 
 
 def register(app: typer.Typer) -> None:
@@ -82,8 +82,7 @@ def describe(made: Plan) -> Iterator[str]:
         yield f"    requests   {exact}{one.requests:,}"
         yield f"    tokens     {exact}{one.tokens:,}"
         yield f"    dollars    {exact}{format_usd(one.usd)} online, {format_usd(one.usd_batch)} by Batch API"
-        minutes = "no limits are given" if one.minutes is None else format_duration(one.minutes * 60)
-        yield f"    at limits  {minutes}"
+        yield f"    at limits  {_at_limits(made, one)}"
         if one.note:
             yield f"    note       {one.note}"
     yield ""
@@ -91,3 +90,15 @@ def describe(made: Plan) -> Iterator[str]:
         yield f"  publishes  {short(Path(target))}"
     for note in made.notes:
         yield f"  note       {note}"
+
+
+def _at_limits(made: Plan, one: StepEstimate) -> str:
+    """How long a step takes at its limits, or which limits are missing to tell."""
+    if one.minutes is not None:
+        return format_duration(one.minutes * 60)
+    step = next(step for step in made.spec["steps"] if (step["id"] or step["uses"]) == one.step)
+    provider = made.spec["providers"].get(step["provider"]) or made.spec["provider"] or {}
+    most = provider.get("limits", {}).get("concurrency")
+    if most is None:
+        return "no limits are given"
+    return f"not known: {most:,} requests at a time at most, and no limits per minute are given"

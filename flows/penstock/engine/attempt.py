@@ -14,6 +14,7 @@ from penstock.api.errors import (
     ConnectionFailed,
     Facts,
     InvalidBody,
+    NotMade,
     RateLimited,
     TimedOut,
     UnusableBody,
@@ -26,7 +27,7 @@ from penstock.engine.control import RunControl
 from penstock.engine.group import Group
 from penstock.engine.limits import Admission
 from penstock.engine.pack import Pack
-from penstock.errors import AskAgain, InvalidAnswer, UnusableAnswer
+from penstock.errors import AskAgain, FileChanged, InvalidAnswer, UnusableAnswer
 from penstock.items import Answer, Usage, Work
 from penstock.values import format_duration
 
@@ -97,9 +98,7 @@ class Caller:
         self, task: asyncio.Task[None], pack: Pack, admission: Admission, reservation: Reservation
     ) -> Success | Lost | Again:
         """Send `pack` in the worker `task` and give back admission and reservation, whatever happens."""
-        control = self._control
-        control.attempt_began(again=pack.sent > 0)
-        pack.sent += 1
+        control, sent = self._control, pack.sent
         self._deadlines[task] = self._loop.time() + self._timeouts.total + _SLACK_SECONDS
         attempted = None
         try:
@@ -110,7 +109,8 @@ class Caller:
             self._overdue.discard(task)
             control.release(reservation)
             if attempted is None:
-                self._ended("abandoned", pack)
+                if pack.sent > sent:
+                    self._ended("abandoned", pack)
                 self._group.gate.leave(admission)
         if isinstance(attempted, Success):
             usage = attempted.answer.usage
@@ -118,15 +118,23 @@ class Caller:
         if isinstance(attempted, Again):
             usd = self._answered(attempted.response, attempted.usage or Usage(), pack, admission)
             return replace(attempted, usd=usd)
+        if pack.sent == sent:
+            self._group.gate.leave(admission, sent=False)
+            return attempted
         return self._lost(attempted, pack, admission)
 
     async def _ask(self, task: asyncio.Task[None], pack: Pack) -> Success | Lost | Again:
         work = self._work
         payloads = [item.payload for item in pack.items]
         try:
+            body = await self._body(payloads)
+            self._control.attempt_began(again=pack.sent > 0)
+            pack.sent += 1
             response = await self._client.post_json(
-                work.endpoint, await self._body(payloads), content_type=work.content_type, timeouts=self._timeouts
+                work.endpoint, body, content_type=work.content_type, timeouts=self._timeouts
             )
+        except FileChanged as error:
+            return Lost(NotMade(str(error)), None)
         except ApiError as error:
             return Lost(error, error.facts.usage)
         except asyncio.CancelledError:

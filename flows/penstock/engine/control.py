@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from penstock.engine.budget import NOTHING, Budget, Reservation
@@ -53,6 +54,7 @@ class RunControl:
         self._prices = prices or {}
         self._clock = clock
         self._lock = threading.RLock()
+        self._row_failures: Counter[str] = Counter()
         self._stopped: RunStopped | None = None
         self._on_stop: list[Callable[[], object]] = []
         self._working = 0
@@ -102,24 +104,28 @@ class RunControl:
 
     # -- rows
 
-    def note_rows(self, done: int, failed: int) -> None:
+    def note_rows(self, done: int, failed: int, causes: Iterable[Cause] = ()) -> None:
         """So many more rows have their fate; called by whoever keeps the rows, once per row.
 
         Stops the run with `TooManyFailures` when the share of failed ones is above what is allowed.
+
+        Args:
+            causes: of the failed rows, one for each.
         """
         with self._lock:
             meter = self.meter
             meter.rows_done += done
             meter.rows_failed += failed
+            self._row_failures.update(cause.value for cause in causes)
             rows = meter.rows_done + meter.rows_failed
             too_many = failed > 0 and rows >= self._stop_above_min_rows and meter.rows_failed > self._stop_above * rows
-            causes = _counted(meter.failures)
+            counted = _counted(self._row_failures)
             failures = meter.rows_failed
         if too_many:
             self.request_stop(
                 TooManyFailures(
                     f"{failures:,} of {rows:,} rows failed, which is more than errors.stop_above allows "
-                    f"({self._stop_above:.0%}){causes}. Look at the error rows; resume goes on from here"
+                    f"({self._stop_above:.0%}){counted}. Look at the error rows; resume goes on from here"
                 )
             )
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
-from penstock.api.errors import RateLimited
+from penstock.api.errors import NotMade, RateLimited
 from penstock.engine.attempt import Again, Caller, Lost, Success
 from penstock.engine.budget import Reservation
 from penstock.engine.control import RunControl
@@ -230,7 +230,7 @@ class Dispatch:
         pack.charge(lost.usage, lost.usd)
         if isinstance(error, RateLimited):
             pack.refused_at = pack.refused_at or now
-        else:
+        elif not isinstance(error, NotMade):
             pack.attempts += 1
         verdict = judge(error, self._at.of(pack, self._group.good_endpoints, now))
         if verdict.action is Action.FAIL:
@@ -264,7 +264,7 @@ class Dispatch:
                     error.message,
                     status=error.status,
                     code=error.code,
-                    attempts=max(pack.attempts, 1),
+                    attempts=max(pack.attempts, min(pack.sent, 1)),
                     request_id=error.request_id,
                     usage=usage,
                     usd=usd,

@@ -61,7 +61,8 @@ class CountingSink(JournalSink):
         """Keep the failure and count its rows."""
         JournalSink.failed(self, outcome)
         if self.control is not None:
-            self.control.note_rows(done=0, failed=self.copies[outcome.item.number])
+            rows = self.copies[outcome.item.number]
+            self.control.note_rows(done=0, failed=rows, causes=[outcome.cause] * rows)
             if self.stops:
                 self.control.request_stop(_first_failure(self.stops, outcome.cause, outcome.message))
 
@@ -159,7 +160,8 @@ class ApiPart:
             if row not in lost and waiting:
                 sink.copies[numbers[waiting[-1]]] += 1
         self.carried_rows = len(asked.rows) - len(lost) - sink.copies.total()
-        self.control.note_rows(done=len(asked.passed) + self.carried_rows, failed=len(asked.errors) + len(carried))
+        failed = [error.cause for error in (*asked.errors, *carried)]
+        self.control.note_rows(done=len(asked.passed) + self.carried_rows, failed=len(failed), causes=failed)
         wanted = {digest for row, digests in asked.rows.items() if row not in lost for digest in digests}
         items = [
             item

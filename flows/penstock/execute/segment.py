@@ -96,7 +96,7 @@ class SegmentRun:
         keys = [key for key in named if key in rows.frame.columns]
         key_types = {key: rows.frame.schema[key] for key in keys}
         last = steps[-1] if steps else None
-        self.control.note_rows(done=tally.gone, failed=len(rows.errors))
+        self.control.note_rows(done=tally.gone, failed=len(rows.errors), causes=[error.cause for error in rows.errors])
 
         def finish(rows: Rows) -> dict[str, Any]:
             counts = self._counts(rows, came_in, tally)

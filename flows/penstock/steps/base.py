@@ -337,7 +337,11 @@ class ApiStep(Step):
 
     @abstractmethod
     def body(self, payloads: Sequence[Any]) -> bytes:
-        """The body of one request."""
+        """The body of one request.
+
+        Raises:
+            FileChanged: a file that it is to hold is not the one that was looked at.
+        """
 
     @abstractmethod
     def read(self, body: bytes | memoryview, payloads: Sequence[Any]) -> Answer:

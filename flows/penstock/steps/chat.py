@@ -153,7 +153,7 @@ class Chat(ChatFields):
         """The conversation of one row, with the images of its files inside.
 
         Raises:
-            SourceChanged: an image file is gone, or not the one that it was.
+            FileChanged: an image file is gone, or not the one that it was.
         """
         import msgspec
 

@@ -139,7 +139,7 @@ def wire_messages(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The messages as the API takes them: images of files inside of them.
 
     Raises:
-        SourceChanged: an image file is gone, or not the one that it was.
+        FileChanged: an image file is gone, or not the one that it was.
     """
     return [
         {**message, "content": [_on_the_wire(part) for part in message["content"]]}

@@ -163,4 +163,4 @@ def check_schema(schema: dict[str, Any], at: Place, *, strict: bool) -> None:
 def _where(place: Place) -> str:
     """The place in words, for schemas in files of their own."""
     steps = ".".join(map(str, place))
-    return f" (at {steps})" if steps else ""
+    return f"; it stands at `{steps}` of the schema" if steps else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
@@ -20,12 +21,43 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-_SIZES = {
-    "dall-e-3": ("1024x1024", "1792x1024", "1024x1792"),
-    "dall-e-2": ("1024x1024", "512x512", "256x256"),
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """What the models of a family take (API reference, "Create image").
+
+    Attributes:
+        sizes, qualities: the first one is the service's default.
+        most: pictures of one request.
+        by_name: whether the price goes by quality and size, which stand in the model's name then.
+    """
+
+    sizes: tuple[str, ...]
+    qualities: tuple[str, ...]
+    styles: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ("png",)
+    most: int = 10
+    by_name: bool = True
+
+    def allowed(self, setting: str) -> tuple[str, ...]:
+        """What the family takes for a setting; nothing where it does not know it."""
+        by_setting = {"size": self.sizes, "quality": self.qualities, "style": self.styles, "format": self.formats}
+        return by_setting[setting]
+
+
+_GPT_IMAGE = _Family(
+    ("auto", "1024x1024", "1536x1024", "1024x1536"),
+    ("auto", "low", "medium", "high"),
+    formats=("png", "jpeg", "webp"),
+    by_name=False,
+)
+_FAMILIES = {
+    "dall-e-3": _Family(("1024x1024", "1792x1024", "1024x1792"), ("standard", "hd"), ("vivid", "natural"), most=1),
+    "dall-e-2": _Family(("1024x1024", "512x512", "256x256"), ("standard",)),
+    "gpt-image-1": _GPT_IMAGE,
+    "gpt-image-1-mini": _GPT_IMAGE,
 }
-_QUALITIES = {"dall-e-3": ("standard", "hd"), "dall-e-2": ("standard",)}
-"""What each model takes; the first one is the service's default."""
+"""By model, those that are known; of another model anything is sent as it is written."""
 _ANSWER_BYTES = 4_000_000
 _MOST_TOKENS = 1_000_000_000
 _MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
@@ -119,16 +151,18 @@ class Image(ApiStep):
     @classmethod
     def _known_to_the_model(cls, value: Any, info: ValidationInfo) -> Any:
         model = info.data.get("model")
-        if model not in _SIZES or value is None:
+        family = _FAMILIES.get(str(model))
+        if family is None or value is None or info.field_name is None:
             return value
-        name = info.field_name
-        allowed = {"size": _SIZES[model], "quality": _QUALITIES[model], "format": ("png",)}.get(name or "")
-        if allowed and value not in allowed:
-            raise ValueError(f"{model} takes {' or '.join(allowed)}")
-        if name == "style" and model != "dall-e-3":
+        if info.field_name == "n":
+            if value > family.most:
+                raise ValueError(f"{model} draws one picture at a time; write 1, or take another model")
+            return value
+        allowed = family.allowed(info.field_name)
+        if not allowed:
             raise ValueError(f"{model} takes none; leave it out, or take dall-e-3")
-        if name == "n" and value > 1 and model == "dall-e-3":
-            raise ValueError("dall-e-3 draws one picture at a time; write 1, or take another model")
+        if value not in allowed:
+            raise ValueError(f"{model} takes {' or '.join(allowed)}")
         return value
 
     def columns_after(self, given: Mapping[str, str | None]) -> Columns:
@@ -141,6 +175,11 @@ class Image(ApiStep):
         """Of each picture what its columns' names end with."""
         yield from ("" if self.n == 1 else f"_{number}" for number in range(1, self.n + 1))
 
+    @property
+    def _named_by_price(self) -> bool:
+        family = _FAMILIES.get(self.model)
+        return family is not None and family.by_name
+
     def _column(self, name: str, mark: str) -> str:
         return prefixed(self.output, name) + mark
 
@@ -152,7 +191,7 @@ class Image(ApiStep):
     @property
     def answer_tokens(self) -> int | None:
         """None of the dall-e models."""
-        return 0 if self.model in _SIZES else None
+        return 0 if self._named_by_price else None
 
     @property
     def saved(self) -> Sequence[SavedFile]:
@@ -183,9 +222,10 @@ class Image(ApiStep):
 
         Of the dall-e models, whose price goes by them, quality and size stand in the model's name.
         """
-        if self.model not in _SIZES:
+        if not self._named_by_price:
             return Usage(images=self.n)
-        quality, size = self.quality or _QUALITIES[self.model][0], self.size or _SIZES[self.model][0]
+        family = _FAMILIES[self.model]
+        quality, size = self.quality or family.qualities[0], self.size or family.sizes[0]
         return Usage(model=f"{self.model} {quality} {size}", images=self.n)
 
     def result_schema(self) -> pa.Schema:

@@ -221,7 +221,7 @@ class Moderate(ApiStep):
         """Texts as one array; an image, and the text that belongs to it, as a list of parts.
 
         Raises:
-            SourceChanged: an image's file is not the one that was looked at any more.
+            FileChanged: an image's file is not the one that was looked at any more.
         """
         import msgspec
 

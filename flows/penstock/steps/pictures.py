@@ -9,7 +9,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.errors import SourceChanged
+from penstock.errors import FileChanged
 
 LARGEST = 20_000_000
 """Bytes of an image at most (moderation guide)."""
@@ -77,7 +77,7 @@ def data_url(image: ImageFile) -> str:
     """The file as a data URL.
 
     Raises:
-        SourceChanged: it cannot be read any more, or is not the one that was looked at.
+        FileChanged: it cannot be read any more, or is not the one that was looked at.
     """
     path = Path(image.path)
     try:
@@ -85,10 +85,10 @@ def data_url(image: ImageFile) -> str:
             about = os.fstat(file.fileno())
             content = file.read()
     except OSError as error:
-        raise SourceChanged(f"{path} cannot be read any more: {_reason(error)}; resume looks at it again") from None
+        raise FileChanged(f"{path} cannot be read any more: {_reason(error)}; a retry looks at it again") from None
     kind = image_type(content[:_HEAD])
     if kind is None or (about.st_size, about.st_mtime_ns) != (image.size, image.modified):
-        raise SourceChanged(f"{path} was changed since it was looked at; resume looks at it again")
+        raise FileChanged(f"{path} was changed since it was looked at; a retry looks at it again")
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import msgspec
 from pydantic import Field, ValidationInfo, field_validator
 
-from penstock.errors import ExpressionError, SourceChanged
+from penstock.errors import ExpressionError, FileChanged
 from penstock.expressions import Template, renderer
 from penstock.items import Answer, Cause, Fault, Packing, Usage
 from penstock.steps.base import ApiStep, Columns, SavedFile
@@ -269,7 +269,7 @@ class Transcribe(ApiStep):
         """A form with the file, or with the part of it as Ogg Opus. Reads, and for a part decodes: not for a loop.
 
         Raises:
-            SourceChanged: the file is not the one that was looked at any more.
+            FileChanged: the file is not the one that was looked at any more.
         """
         from penstock.steps import audio, recordings
         from penstock.steps.multipart import form
@@ -279,11 +279,11 @@ class Transcribe(ApiStep):
         try:
             found = os.stat(asked.path)  # noqa: PTH116  # one call tells all
             if (found.st_size, found.st_mtime_ns) != (asked.size, asked.mtime_ns):
-                raise SourceChanged(f"{asked.path} was changed since it was looked at; resume looks at it again")
+                raise FileChanged(f"{asked.path} was changed since it was looked at; a retry looks at it again")
             content = audio.extract(asked.path, *asked.part) if asked.part else Path(asked.path).read_bytes()
         except (OSError, audio.UnreadableSound) as error:
             why = getattr(error, "strerror", None) or str(error)
-            raise SourceChanged(f"{asked.path} cannot be read any more: {why}; resume looks at it again") from None
+            raise FileChanged(f"{asked.path} cannot be read any more: {why}; a retry looks at it again") from None
         fields: dict[str, Any] = {
             "model": self.model,
             "response_format": "verbose_json" if self.timed else "json",
