@@ -119,11 +119,30 @@ def usage_type() -> pa.DataType:
     )
 
 
+class AnswerRows(NamedTuple):
+    """Answers as rows of Python values, in the order of the schema's fields.
+
+    For requests of few items: the rows of many responses become columns together, which costs far less than columns
+    of one row each.
+    """
+
+    schema: pa.Schema
+    rows: Sequence[tuple[Any, ...]]
+
+    def batch(self) -> pa.RecordBatch:
+        """The rows as columns."""
+        import pyarrow as pa
+
+        cells = zip(*self.rows, strict=True)
+        arrays = [pa.array(column, kind.type) for column, kind in zip(cells, self.schema, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response as columns: one row per payload of the request, in its order."""
+    """A response: one row per payload of the request, in its order, as columns or as values."""
 
-    columns: pa.RecordBatch
+    columns: pa.RecordBatch | AnswerRows
     usage: Usage
 
 
@@ -200,7 +219,10 @@ class Sink(Protocol):
     """Where a job's outcomes go. Called from one thread, one call at a time; must be quick."""
 
     def delivered(self, outcome: Delivered) -> None:
-        """Keep the answer, so that a crash does not lose it."""
+        """Take an answer."""
+
+    def flush(self) -> None:
+        """Keep what was delivered, so that a crash does not lose it; called a few milliseconds later at most."""
 
     def failed(self, outcome: Failed) -> None:
         """Keep the failure."""

@@ -67,6 +67,9 @@ class Kept:
         self.threads.add(threading.get_ident())
         self.answered.append(outcome)
 
+    def flush(self) -> None:
+        """Nothing to do: what is taken is kept."""
+
     def failed(self, outcome: Failed) -> None:
         self.threads.add(threading.get_ident())
         self.failures.append(outcome)

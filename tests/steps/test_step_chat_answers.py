@@ -33,7 +33,7 @@ def body(*choices: Any, **more: Any) -> bytes:
 
 
 def row(answer: bytes, **more: Any) -> dict[str, Any]:
-    found: list[dict[str, Any]] = step(**more).read(answer, [ASKED]).columns.to_pylist()
+    found: list[dict[str, Any]] = step(**more).read(answer, [ASKED]).columns.batch().to_pylist()
     assert len(found) == 1
     return found[0]
 
@@ -329,9 +329,10 @@ def test_any_body_is_an_answer_or_no_usable_one(
         found = step(stream=stream, **form).read(answer, [ASKED])
     except UnusableAnswer:
         return
-    assert found.columns.num_rows == 1
+    batch = found.columns.batch()
+    assert batch.num_rows == 1
     assert math.isfinite(found.usage.prompt_tokens)
-    found.columns.validate(full=True)
+    batch.validate(full=True)
 
 
 def test_json_mode_wants_an_object_and_keeps_its_text() -> None:

@@ -153,7 +153,7 @@ def body(content: Any, finish: str = "stop", **message: Any) -> bytes:
 
 
 def read(content: Any, chat: Chat, finish: str = "stop", asked: str = ASKED, **message: Any) -> dict[str, Any]:
-    row: dict[str, Any] = chat.read(body(content, finish, **message), [asked]).columns.to_pylist()[0]
+    row: dict[str, Any] = chat.read(body(content, finish, **message), [asked]).columns.batch().to_pylist()[0]
     return row
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +14,13 @@ from penstock.engine.jobs import Job, engine
 from penstock.engine.prices import table_version
 from penstock.errors import TooManyFailures
 from penstock.execute import part_writer
-from penstock.execute.asking import JournalSink, Questions, questions, request_errors
+from penstock.execute.answer_sink import JournalSink
+from penstock.execute.asking import Questions, questions, request_errors
 from penstock.execute.carry import carried_errors, seed_journal
 from penstock.execute.pieces import misfit_errors, misfits, paid
 from penstock.execute.rows import Rows
 from penstock.execute.saving import Saving
-from penstock.items import Cause, Delivered, Failed
+from penstock.items import Cause, Failed
 from penstock.steps import ApiStep
 from penstock.steps.base import ROW
 from penstock.tables.failures import RowError
@@ -36,35 +36,6 @@ if TYPE_CHECKING:
 
 
 _WRITING = threading.Lock()
-
-
-@dataclass(slots=True)
-class CountingSink(JournalSink):
-    """A journal sink that also tells the run how many rows came home, copies of an item included.
-
-    Attributes:
-        copies: how many rows come home with an item: of those that ask several things, with the last of them.
-        stops: whether the first failure ends the run.
-    """
-
-    control: RunControl | None = None
-    copies: Counter[int] = field(default_factory=Counter)
-    stops: str = ""
-
-    def delivered(self, outcome: Delivered) -> None:
-        """Keep the answers first, then count their rows."""
-        JournalSink.delivered(self, outcome)
-        if self.control is not None:
-            self.control.note_rows(done=sum(self.copies[item.number] for item in outcome.items), failed=0)
-
-    def failed(self, outcome: Failed) -> None:
-        """Keep the failure and count its rows."""
-        JournalSink.failed(self, outcome)
-        if self.control is not None:
-            rows = self.copies[outcome.item.number]
-            self.control.note_rows(done=0, failed=rows, causes=[outcome.cause] * rows)
-            if self.stops:
-                self.control.request_stop(_first_failure(self.stops, outcome.cause, outcome.message))
 
 
 @dataclass(slots=True)
@@ -149,12 +120,19 @@ class ApiPart:
             self.control.request_stop(_first_failure(self.name, errors[0].cause, errors[0].message))
             self.control.check()
 
+    def _note_kept(self, rows: int) -> None:
+        self.control.note_rows(done=rows, failed=0)
+
+    def _note_failed(self, failure: Failed, rows: int) -> None:
+        self.control.note_rows(done=0, failed=rows, causes=[failure.cause] * rows)
+        if self.step.on_error == "stop":
+            self.control.request_stop(_first_failure(self.name, failure.cause, failure.message))
+
     def _ask(self, asking: Questions, journal: Journal, carried: list[RowError]) -> list[Failed]:
         asked, answered = asking.asked, journal.answered
         numbers = {digest: number for number, digest in enumerate(asking.digests)}
         lost = {error.number for error in carried}
-        sink = CountingSink(journal, asking.digests, control=self.control)
-        sink.stops = self.name if self.step.on_error == "stop" else ""
+        sink = JournalSink(journal, asking.digests, self._note_kept, self._note_failed)
         for row, digests in asked.rows.items():
             waiting = [digest for digest in digests if digest not in answered]
             if row not in lost and waiting:

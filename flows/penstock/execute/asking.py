@@ -12,16 +12,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from penstock.execute.table_steps import isolating
-from penstock.items import Cause, Delivered, Failed, Fault, Item, usage_type
+from penstock.items import Cause, Failed, Fault, Item
 from penstock.steps import ApiStep
 from penstock.steps.base import ROW
 from penstock.steps.derive import Derive
 from penstock.tables.failures import RowError
-from penstock.tables.journal import DIGEST, DIGEST_BYTES, Journal
+from penstock.tables.journal import DIGEST_BYTES
 
 if TYPE_CHECKING:
     import polars as pl
-    import pyarrow as pa
 
     from penstock.tokens import TokenCounter
 
@@ -147,73 +146,6 @@ def _refuse_long(  # noqa: PLR0917  # what names a row and its place
 def _error(row: Mapping[str, Any], name: str, keys: Sequence[str], fault: Fault, text: str | None = None) -> RowError:
     named = {key: row.get(key) for key in keys}
     return RowError(number=row[ROW], step=name, cause=fault.cause, message=fault.message, keys=named, text=text)
-
-
-@dataclass(slots=True)
-class JournalSink:
-    """Keeps answers in the journal, with each item's share of the usage, and failures in memory."""
-
-    journal: Journal
-    digests: Sequence[bytes]
-    failures: list[Failed] = field(default_factory=list)
-
-    def delivered(self, outcome: Delivered) -> None:
-        """Append the answers."""
-        import pyarrow as pa
-
-        digests = pa.array([self.digests[item.number] for item in outcome.items], pa.binary(DIGEST_BYTES))
-        columns = outcome.answer.columns
-        self.journal.append(
-            pa.RecordBatch.from_arrays(
-                [digests, *columns.columns, usage_column(outcome)], names=[DIGEST, *columns.schema.names, "usage"]
-            )
-        )
-
-    def failed(self, outcome: Failed) -> None:
-        """Remember the failure."""
-        self.failures.append(outcome)
-
-
-def usage_column(outcome: Delivered) -> pa.Array:
-    """Each item's share of its request's usage; the shares add up to what the server counted."""
-    import pyarrow as pa
-
-    usage, count = outcome.answer.usage, len(outcome.items)
-    weights = [item.tokens for item in outcome.items]
-    total = sum(weights)
-    prompt = shares(usage.prompt_tokens, weights)
-    usd = [None if outcome.usd is None else outcome.usd * (weight / total if total else 1 / count)
-           for weight in weights]  # fmt: skip
-    kinds = usage_type()
-    arrays = [
-        pa.repeat(pa.scalar(usage.model, pa.string()), count),
-        pa.array(prompt, pa.int32()),
-        pa.array(shares(usage.completion_tokens, weights), pa.int32()),
-        pa.array(shares(usage.cached_tokens, weights), pa.int32()),
-        pa.array(usd, pa.float64()),
-        pa.repeat(pa.scalar(outcome.attempts, pa.int32()), count),
-        pa.repeat(pa.scalar(outcome.request_id, pa.string()), count),
-    ]
-    return pa.StructArray.from_arrays(arrays, fields=[kinds.field(place) for place in range(kinds.num_fields)])
-
-
-def shares(total: int, weights: Sequence[int]) -> list[int]:
-    """Whole numbers in proportion to `weights` that add up to `total`."""
-    whole = sum(weights)
-    if total == 0 or not weights:
-        return [0] * len(weights)
-    if whole == total:
-        return list(weights)
-    if whole == 0:
-        weights, whole = [1] * len(weights), len(weights)
-    result: list[int] = []
-    given = seen = 0
-    for weight in weights:
-        seen += weight
-        upto = total * seen // whole
-        result.append(upto - given)
-        given = upto
-    return result
 
 
 def request_errors(  # noqa: PLR0917  # what names a row and its place

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import model_validator
 
-from penstock.items import Answer, Cause, Fault, Packing
+from penstock.items import Answer, AnswerRows, Cause, Fault, Packing
 from penstock.steps.base import Columns
 from penstock.steps.chat_fields import ChatFields
 from penstock.steps.chat_messages import (
@@ -73,7 +74,7 @@ class Chat(ChatFields):
         messages = self.messages or [Message(role=role, content=text) for role, text in short if text is not None]
         return Conversation(messages, self.image_folder)
 
-    @property
+    @cached_property
     def results(self) -> Results:
         """What an answer becomes."""
         return Results(
@@ -158,8 +159,9 @@ class Chat(ChatFields):
         import msgspec
 
         messages, _ = read_payload(payloads[0])
-        request: dict[str, Any] = {"model": self.model, "messages": wire_messages(messages), **request_fields(self)}
-        return msgspec.json.encode({**request, **self.extra_body})
+        return msgspec.json.encode(
+            {"model": self.model, "messages": wire_messages(messages), **self._fields, **self.extra_body}
+        )
 
     def read(self, body: bytes | memoryview, payloads: Sequence[Any]) -> Answer:
         """The answer's columns, when it is whole and of the form that was asked for."""
@@ -167,7 +169,13 @@ class Chat(ChatFields):
         from penstock.steps.chat_stream import read_stream
 
         reply = (read_stream if self.stream else read_completion)(body, self.n)
-        return Answer(self.results.batch(reply.choices, payloads[0]), reply.usage)
+        results = self.results
+        row = results.row(reply.choices, payloads[0])
+        return Answer(AnswerRows(results.arrow_schema(), [row]), reply.usage)
+
+    @cached_property
+    def _fields(self) -> dict[str, Any]:
+        return request_fields(self)
 
     def _asker(self) -> Callable[[Mapping[str, Any]], str | Fault]:
         column = self.messages_column
@@ -178,5 +186,5 @@ class Chat(ChatFields):
     def _declarations(self) -> str:
         import msgspec
 
-        request = request_fields(self)
-        return msgspec.json.encode([request[name] for name in ("tools", "response_format") if name in request]).decode()
+        asked = [self._fields[name] for name in ("tools", "response_format") if name in self._fields]
+        return msgspec.json.encode(asked).decode()

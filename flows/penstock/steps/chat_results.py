@@ -70,22 +70,15 @@ class Results:
         """The columns and their types, in order."""
         return _arrow_schema(self)
 
-    def batch(self, choices: Sequence[Choice], asked: str) -> pa.RecordBatch:
-        """The choices as one row.
+    def row(self, choices: Sequence[Choice], asked: str) -> tuple[Any, ...]:
+        """The choices as the cells of one row, in the order of `arrow_schema`.
 
         Raises:
             AskAgain: one of them is not of the form that was asked for, and may be mended.
             InvalidAnswer: it may not, or not any more.
         """
-        import pyarrow as pa
-
         rows = [self._row(choice, asked) for choice in choices]
-        schema = self.arrow_schema()
-        columns = [
-            pa.array([rows[0][field.name] if self.count == 1 else [row[field.name] for row in rows]], field.type)
-            for field in schema
-        ]
-        return pa.RecordBatch.from_arrays(columns, schema=schema)
+        return rows[0] if self.count == 1 else tuple(list(cells) for cells in zip(*rows, strict=True))
 
     def answers(self) -> dict[str, Shape]:
         """The columns of the answer itself."""
@@ -99,16 +92,15 @@ class Results:
         calls = [f"{self.output}_tool_calls"] if self.with_calls else []
         return [*self.texts(), *calls, *([f"{self.output}_logprobs"] if self.with_logprobs else [])]
 
-    def _row(self, choice: Choice, asked: str) -> dict[str, Any]:
+    def _row(self, choice: Choice, asked: str) -> tuple[Any, ...]:
         value = self._value(choice, asked)
-        answers = {name: value.get(name) if value else None for name, _ in self.shape.fields} if self.unpack else {}
-        return {
-            **(answers if self.unpack else {self.output: value}),
-            f"{self.output}_finish_reason": choice.finish_reason,
-            f"{self.output}_refusal": choice.refusal,
-            f"{self.output}_tool_calls": choice.tool_calls or None,
-            f"{self.output}_logprobs": _log_probabilities(choice.logprobs),
-        }
+        cells = [value] if not self.unpack else [value.get(name) if value else None for name, _ in self.shape.fields]
+        cells += [choice.finish_reason, choice.refusal]
+        if self.with_calls:
+            cells.append(choice.tool_calls or None)
+        if self.with_logprobs:
+            cells.append(_log_probabilities(choice.logprobs))
+        return tuple(cells)
 
     def _value(self, choice: Choice, asked: str) -> Any:
         """The answer as its column holds it; null for a refusal, a filtered answer, and one that calls tools."""
