@@ -24,8 +24,8 @@ from penstock.items import Cause, Failed
 from penstock.steps import ApiStep
 from penstock.steps.base import ROW
 from penstock.tables.failures import RowError
+from penstock.tables.file_lists import FileLists, write_file_lists
 from penstock.tables.journal import Journal
-from penstock.tables.named import write_named
 from penstock.tables.parts import write_part
 from penstock.tables.state import PartFiles
 from penstock.tokens import counter
@@ -156,28 +156,30 @@ class ApiPart:
         import pyarrow as pa
 
         sums = UsageSums()
+        saving = Saving(self.step.saved, self.wire.encode(), self.place)
         answers = part_writer.Answers(
             asking=asking,
             step=self.step,
             journal=journal,
             fields=part_writer.answer_fields(self.step, journal),
-            saving=Saving(self.step.saved, self.wire.encode(), self.place),
+            saving=saving,
             usage_name=usage_name if self.step.usage else None,
             note_usage=sums.add,
         )
         schema = pa.schema([*part_writer.arrow_schema(rows.frame), *answers.schema])
-        payloads = asking.asked.payloads.values()
-        named = sorted({file for payload in payloads for file in self.step.named_files(payload)})
-        counts["files"] = len(named)
-        write_named(self.files.named, counts["made"], named)
 
         def final() -> dict[str, Any]:
+            named = {file for payload in asking.asked.payloads.values() for file in self.step.named_files(payload)}
+            lists = FileLists(counts["made"], sorted(named), list(dict.fromkeys(saving.written)))
+            write_file_lists(self.files.file_lists, lists)
             counts.update(
                 model=self.step.model,
                 wire=self.wire,
                 prices=table_version(),
                 usage=sums.as_dict(),
                 carried=self.carried_rows,
+                named=len(lists.named),
+                saved=len(lists.saved),
             )
             return counts
 

@@ -12,8 +12,8 @@ from penstock.items import Cause, usage_type
 from penstock.steps import ApiStep
 from penstock.steps.base import ROW
 from penstock.tables.failures import RowError, key_column
+from penstock.tables.file_lists import read_file_lists
 from penstock.tables.journal import DIGEST, DIGEST_BYTES, Journal
-from penstock.tables.named import read_named
 from penstock.tables.parts import read_counts
 from penstock.tables.state import PartFiles
 
@@ -34,7 +34,8 @@ def seed_journal(journal: Journal, files: PartFiles, asking: Questions, step: Ap
     counts = read_counts(files.part)
     if counts is None or step.saved:
         return
-    named = set(read_named(files.named, counts["made"]) or ())
+    lists = read_file_lists(files.file_lists, counts["made"])
+    named = set(lists.named if lists else ())
     answered = journal.answered
     wanted = {digest for digest in asking.digests if digest not in answered}
     added = [field.name for field in step.added_schema()]

@@ -36,11 +36,13 @@ class Saving:
         files: what is written, see `penstock.steps.base.SavedFile`.
         made_by: the step's `wire` fingerprint: another voice is another file.
         place: from a folder of the settings to the one to write to, which is another one in a rehearsal.
+        written: path and size of each file so far.
     """
 
     files: Sequence[SavedFile]
     made_by: bytes
     place: Callable[[Path], Path]
+    written: list[tuple[str, int]] = field(default_factory=list)
     _renderers: dict[str, Callable[[Mapping[str, Any]], str]] = field(default_factory=dict)
 
     def fields(self, fields: Sequence[pa.Field]) -> list[pa.Field]:
@@ -91,7 +93,8 @@ class Saving:
         if not (target.is_file() and target.stat().st_size == len(data) and target.read_bytes() == data):
             with whole_or_absent(target) as temporary:
                 temporary.write_bytes(data)
-        return str(target), len(data)
+        self.written.append((str(target), len(data)))
+        return self.written[-1]
 
     def _name(self, file: SavedFile, row: Mapping[str, Any]) -> str:
         render = self._renderers.setdefault(file.name, renderer(file.name))

@@ -145,6 +145,7 @@ class SegmentRun:
             "segment": self.segment_id,
             "partition": self.index,
             "made": new_mark(),
+            "rehearsal": self.plan.rehearsal,
             "of": rows.of,
         }
         prove_part(counts)

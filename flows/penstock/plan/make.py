@@ -64,13 +64,13 @@ def make_plan(
     slices = limit_slices(cut, limit)
     segments = _with_wires(spec, cut_segments(spec.steps, [output.reads for output in spec.outputs]))
     partitions = _partitions(spec, segments, group_slices(slices, rows), encode_schema(schema))
-    tasks, reuse = plan_tasks(state, segments, partitions, retry_causes)
+    suffix = _suffix(limit, rehearsal=rehearsal)
+    tasks, reuse = plan_tasks(state, segments, partitions, retry_causes, suffix)
     to_do = {task.partition for task in tasks}
     missing = [one for one in partitions if one.index in to_do]
     alone = len(missing) == len(partitions)
     estimates = estimate(spec, source, schema, missing, every_row=every_row, all_partitions=alone)
     check_budget(spec, estimates)
-    suffix = _suffix(limit, rehearsal=rehearsal)
     targets = _checked_targets(spec, suffix, frames)
     return Plan(
         pipeline=spec.name,

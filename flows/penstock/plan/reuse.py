@@ -10,19 +10,22 @@ from typing import Any
 from penstock.items import Cause
 from penstock.plan.model import WHOLE, Partition, PlannedTask, Reuse, Segment
 from penstock.steps.named_files import NamedFile
-from penstock.tables.named import read_named
+from penstock.tables.file_lists import read_file_lists
 from penstock.tables.parts import read_counts
 from penstock.tables.state import PartFiles, State
 
 _Key = tuple[str, int]
 
 
-def finished_counts(files: PartFiles, retry_causes: Sequence[str] | None = None) -> dict[str, Any] | None:
+def finished_counts(
+    files: PartFiles, retry_causes: Sequence[str] | None = None, rehearsal: str = ""
+) -> dict[str, Any] | None:
     """The counts of a part that needs no more work; None when it is missing or has rows to ask again.
 
     Failures of requests are never taken as final: unless `retry_causes` says which, all are asked again, and files that
     could not be read are looked at again. A part whose errors part is gone is made again, which pays for nothing that
-    it holds: else its failed rows would vanish. So is one whose rows name files of which one changed.
+    it holds: else its failed rows would vanish. So is one whose rows name files of which one changed, or whose answers
+    are files that are gone, or that stand elsewhere than a run like this one puts them.
     """
     counts = read_counts(files.part)
     if counts is None or (counts["failed"] and not files.errors.exists()):
@@ -30,22 +33,28 @@ def finished_counts(files: PartFiles, retry_causes: Sequence[str] | None = None)
     causes = counts["failures"]
     mendable = [cause for cause in causes if Cause(cause).mendable]
     again = [cause for cause in mendable if retry_causes is None or cause in retry_causes]
-    return None if again or not _has_its_files(files, counts) else counts
+    return None if again or not _has_its_files(files, counts, rehearsal) else counts
 
 
-def _has_its_files(files: PartFiles, counts: dict[str, Any]) -> bool:
-    """Whether the files that the part's rows name, such as recordings, are still those that were sent."""
-    if not counts.get("files"):
+def _has_its_files(files: PartFiles, counts: dict[str, Any], rehearsal: str) -> bool:
+    """Whether the files that the part's rows name are those that were sent, and the files of its answers are there."""
+    if counts.get("saved") and counts["rehearsal"] != rehearsal:
+        return False
+    if not counts.get("named") and not counts.get("saved"):
         return True
-    named = read_named(files.named, counts["made"])
-    return named is not None and all(NamedFile(*one).is_unchanged for one in named)
+    lists = read_file_lists(files.file_lists, counts["made"])
+    return lists is not None and all(NamedFile(*one).is_unchanged for one in lists.named) and not lists.lost()
 
 
 def plan_tasks(
-    state: State, segments: Sequence[Segment], partitions: Sequence[Partition], retry_causes: Sequence[str] | None
+    state: State,
+    segments: Sequence[Segment],
+    partitions: Sequence[Partition],
+    retry_causes: Sequence[str] | None,
+    rehearsal: str = "",
 ) -> tuple[tuple[PlannedTask, ...], tuple[Reuse, ...]]:
     """The tasks that are missing, in an order that never waits for a later one, and what is reused per segment."""
-    looking = _Looking(state, partitions, retry_causes)
+    looking = _Looking(state, partitions, retry_causes, rehearsal)
     by_id = {segment.id: segment for segment in segments}
     for is_whole, group in groupby(segments, key=lambda segment: segment.whole):
         several = list(group)
@@ -72,6 +81,7 @@ class _Looking:
     state: State
     partitions: Sequence[Partition]
     retry_causes: Sequence[str] | None
+    rehearsal: str
     tasks: list[PlannedTask] = field(default_factory=list)
     _made: dict[_Key, str] = field(default_factory=dict)
     _tallies: dict[str, _Tally] = field(default_factory=dict)
@@ -82,7 +92,7 @@ class _Looking:
         inputs = [key for one in reads for key in self._inputs(segment, one, index)]
         after = [key for key in inputs if key not in self._made]
         files = self.state.part_files(segment.id, self.partitions[max(index, 0)].fingerprints[segment.id])
-        counts = None if after else finished_counts(files, self.retry_causes)
+        counts = None if after else finished_counts(files, self.retry_causes, self.rehearsal)
         if counts is not None and counts.get("of") == [self._made[key] for key in inputs]:
             self._made[segment.id, index] = counts["made"]
             tally.finished += 1

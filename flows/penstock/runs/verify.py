@@ -10,7 +10,9 @@ from penstock.errors import AccountError
 from penstock.outputs import Output
 from penstock.runs.account import SegmentParts, close_account
 from penstock.runs.record import RunRecord
+from penstock.tables.file_lists import read_file_lists
 from penstock.tables.parts import read_counts
+from penstock.tables.state import PartFiles
 
 
 def verify_run(
@@ -39,6 +41,7 @@ def verify_run(
             if one["rows"] != one["written"]:
                 problems.append(f"{part} has {one['rows']} rows and says {one['written']}")
             problems += _wrong_rows(errors, one["failed"], "its part")
+            problems += _lost_files(part, one)
         counts.append(SegmentParts(segment, reads, found))
     if problems:
         return problems
@@ -59,6 +62,20 @@ def verify_run(
             damages = [f"{written.path} has {rows} rows and the account {expected}"]
         problems += damages
     return problems
+
+
+def _lost_files(part: Path, counts: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the files that a part's answers became, such as pictures."""
+    if not counts.get("saved"):
+        return []
+    lists = read_file_lists(PartFiles.file_lists_of(part), counts["made"])
+    if lists is None:
+        return [f"the list of the files of {part} is missing or damaged; run the pipeline again to restore it"]
+    lost = lists.lost()
+    if not lost:
+        return []
+    others = f" and {len(lost) - 1:,} more files of its part" if len(lost) > 1 else ""
+    return [f"{lost[0]}{others} cannot be found as written; run the pipeline again to restore what is lost, at no cost"]
 
 
 def _wrong_rows(path: Path, expected: int, by: str) -> list[str]:

@@ -15,13 +15,18 @@ class PartFiles:
     """The files of one partition in one segment, named by their fingerprint.
 
     Attributes:
-        named: the list of files that its rows name, see `penstock.tables.named`.
+        file_lists: the files that belong to the part, see `penstock.tables.file_lists`.
     """
 
     part: Path
     errors: Path
     journal: Path
-    named: Path
+    file_lists: Path
+
+    @staticmethod
+    def file_lists_of(part: Path) -> Path:
+        """Where the lists of the files of a part stand."""
+        return part.with_suffix(".files.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ class State:
             base / f"{fingerprint}.parquet",
             base / f"{fingerprint}.errors.parquet",
             base / f"{fingerprint.partition('-')[0]}.journal",
-            base / f"{fingerprint}.files.json",
+            PartFiles.file_lists_of(base / f"{fingerprint}.parquet"),
         )
 
     def lock(self) -> RunLock:
