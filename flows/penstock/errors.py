@@ -16,6 +16,7 @@
     │   ├── NoSuccess           no request has succeeded for a long time
     │   ├── SourceChanged       the source is not what was planned any more
     │   ├── StorageFailed       the disk is full or a folder cannot be written
+    │   ├── DeliveryFailed      what was published could not be brought to the service, for now
     │   └── FunctionFailed      a function of the user's own raised; its exception is the cause
     ├── RunLocked               another run of the same pipeline is going on
     ├── UnusableAnswer          a step cannot read what the server sent: asked again, then an error row
@@ -171,6 +172,12 @@ class FunctionFailed(RunStopped):
     """A function of the user's own raised: a mistake in it, and never a row at fault. Its exception is the cause."""
 
     reason = "function"
+
+
+class DeliveryFailed(RunStopped):
+    """What was published could not be uploaded or followed for now; resuming goes on from there."""
+
+    reason = "delivery"
 
 
 class UnusableAnswer(PenstockError):

@@ -23,6 +23,7 @@ class Cause(StrEnum):
     EMPTY_INPUT = "empty_input"
     TOO_LONG = "too_long"
     UNREADABLE_FILE = "unreadable_file"
+    INVALID_EXAMPLE = "invalid_example"
 
     INVALID_REQUEST = "invalid_request"
     NOT_FOUND = "not_found"
@@ -45,7 +46,14 @@ class Cause(StrEnum):
 
 
 _BEFORE_ASKING = frozenset(
-    [Cause.SOURCE, Cause.EXPRESSION, Cause.EMPTY_INPUT, Cause.TOO_LONG, Cause.UNREADABLE_FILE],
+    [
+        Cause.SOURCE,
+        Cause.EXPRESSION,
+        Cause.EMPTY_INPUT,
+        Cause.TOO_LONG,
+        Cause.UNREADABLE_FILE,
+        Cause.INVALID_EXAMPLE,
+    ],
 )
 
 

@@ -6,7 +6,7 @@ Source: API reference, "Fine-tuning".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -131,11 +131,14 @@ class FineTuning:
         call = Call(method="POST", path=f"{_PATH}/{segment(job_id)}/cancel", creates=True)
         return await self._channel.ask(FineTuningJob, call)
 
-    async def watch(self, job_id: str, *, every: float = 5.0) -> AsyncIterator[FineTuningEvent | FineTuningJob]:
+    async def watch(
+        self, job_id: str, *, every: float = 5.0, looked: Callable[[FineTuningJob], None] | None = None
+    ) -> AsyncIterator[FineTuningEvent | FineTuningJob]:
         """The events of a job as they happen, the oldest first, and the job itself once it has ended.
 
         Args:
             every: seconds between two looks.
+            looked: told how the job stands at each look.
         """
         seen: set[str] = set()
         while True:
@@ -149,6 +152,8 @@ class FineTuning:
             seen.update(event.id for event in fresh)
             for event in reversed(fresh):
                 yield event
+            if looked is not None:
+                looked(job)
             if job.ended:
                 yield job
                 return

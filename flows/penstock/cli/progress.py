@@ -86,7 +86,9 @@ class Progress:
             parts.append(f"{meter['rows_failed']:,} failed" + (f" ({causes})" if causes else ""))
         if meter["waiting"]:
             parts.append(str(meter["waiting"]))
-        if 0 < share < 1:
+        if meter["activity"]:
+            parts.append(str(meter["activity"]))
+        elif 0 < share < 1:
             parts.append(f"about {format_duration((now - self._began) * (1 - share) / share)} left")
         elif share == 1:
             parts.append("writing the result")

@@ -61,6 +61,7 @@ class RunControl:
         self._success_at = clock()
         self._waiting: tuple[str, float] | None = None
         self._notes: dict[str, None] = {}
+        self._activity = ""
 
     # -- stopping
 
@@ -254,11 +255,20 @@ class RunControl:
         with self._lock:
             return list(self._notes)
 
+    def busy_with(self, activity: str) -> None:
+        """What goes on after the rows have their fate, such as an upload; shown until something else does."""
+        with self._lock:
+            self._activity = activity
+
     def snapshot(self) -> dict[str, Any]:
-        """The meter as a dict, with ``waiting``: why nothing is sent at present and for how long, or None."""
+        """The meter as a dict, with ``waiting``: why nothing is sent at present and for how long, or None.
+
+        ``activity`` is what was told to `busy_with`.
+        """
         with self._lock:
             values = self.meter.as_dict()
             waiting = self._waiting
+            values["activity"] = self._activity
         left = waiting[1] - self._clock() if waiting else 0.0
         values["waiting"] = f"{waiting[0]}: {format_duration(left)} more" if waiting and left > 0 else None
         return values

@@ -12,7 +12,7 @@ from penstock.errors import AccountError, InputError, StorageFailed, TooManyFail
 from penstock.execute.deciding import merged_rows
 from penstock.execute.setup import keys_of
 from penstock.items import Cause
-from penstock.outputs import Origin
+from penstock.outputs import Origin, Prepared
 from penstock.plan.make import beside
 from penstock.plan.model import Plan
 from penstock.runs.account import Account, SegmentParts, close_account
@@ -25,6 +25,9 @@ from penstock.tables.state import State
 if TYPE_CHECKING:
     import polars as pl
 
+_SCRATCH = "prepared"
+_LEAST_ROWS = 200
+"""As for rows that steps refuse."""
 MOST_COMPARED = 2_000_000
 """Rows of a result up to which its keys are compared."""
 
@@ -77,31 +80,85 @@ def publish(
     """
     parts = plan_parts(plan, state)
     counts = [SegmentParts(segment, reads, _counts(files)) for segment, reads, files in parts]
-    account = close_account(counts, plan.ends)
-    errors = _write_errors([files for _, _, files in parts], folder, account.failed)
-    carried = _carried_rows(plan, {one.segment: one.counts for one in counts})
-    asked = {cause: count for cause, count in account.failures.items() if Cause(cause).asked}
-    if nothing_answered and asked and not carried and errors is not None and spec.errors.stop_above < 1:
-        raise TooManyFailures(_all_failed(asked, errors))
-    if spec.errors.path:
-        _publish_errors(errors, beside(Path(spec.errors.path), plan.rehearsal))
-    merged = _write_merged(plan, state, folder, account.merged)
     files = {segment: [part for part, _ in found] for segment, _, found in parts}
-    models = tuple(dict.fromkeys(step.model for step in spec.api_steps))
+    try:
+        prepared = _prepared(plan, spec, files, folder / _SCRATCH)
+        account = close_account(counts, plan.ends, [_causes(one.refused) for one in prepared])
+        refused = [one.refused for one in prepared if one.refused is not None]
+        errors = _write_errors([files for _, _, files in parts], refused, folder, account.failed)
+        _check_refused(spec, account, refused)
+        carried = _carried_rows(plan, {one.segment: one.counts for one in counts})
+        asked = {cause: count for cause, count in account.failures.items() if Cause(cause).asked}
+        if nothing_answered and asked and not carried and errors is not None and spec.errors.stop_above < 1:
+            raise TooManyFailures(_all_failed(asked, errors))
+        if spec.errors.path:
+            _publish_errors(errors, beside(Path(spec.errors.path), plan.rehearsal))
+        merged = _write_merged(plan, state, folder, account.merged)
+        models = tuple(dict.fromkeys(step.model for step in spec.api_steps))
+        origin = Origin(pipeline=plan.pipeline, run=plan.run_id, batch=batch, models=models, prices=_prices(counts))
+        outputs, notes = _put_in_place(prepared, account, origin)
+    finally:
+        shutil.rmtree(folder / _SCRATCH, ignore_errors=True)
+    notes += _repeated_keys(plan, spec, files)
+    return Published(account, outputs, errors, merged, carried, notes)
+
+
+def _prepared(plan: Plan, spec: Spec, files: Mapping[str, list[Path]], scratch: Path) -> list[Prepared]:
+    """Every output at its place, with the rows that it cannot take."""
+    found: list[Prepared] = []
+    for number, (output, target, end) in enumerate(zip(spec.outputs, plan.targets, plan.ends, strict=True)):
+        keys = keys_of(spec, plan, plan.segment(end))
+        try:
+            found.append(output.at(Path(target)).prepare(files[end], keys, scratch / str(number)))
+        except InputError as error:
+            raise _unwritable(error) from error
+    return found
+
+
+def _put_in_place(
+    prepared: Sequence[Prepared], account: Account, origin: Origin
+) -> tuple[list[OutputRecord], list[str]]:
     outputs: list[OutputRecord] = []
     notes: list[str] = []
-    for number, (output, target, end) in enumerate(zip(spec.outputs, plan.targets, plan.ends, strict=True)):
-        origin = Origin(pipeline=plan.pipeline, run=plan.run_id, batch=batch, models=models, prices=_prices(counts))
+    for number, one in enumerate(prepared):
         try:
-            done = output.at(Path(target)).publish(files[end], origin)
+            done = one.publish(origin)
         except InputError as error:
-            raise StorageFailed(f"{error}, then resume; all answers are kept") from error
-        outputs.append(OutputRecord(path=str(done.path), rows=done.rows, files=done.files, number=number))
+            raise _unwritable(error) from error
+        refused = _causes(one.refused)
+        outputs.append(
+            OutputRecord(path=str(done.path), rows=done.rows, files=done.files, number=number, refused=refused)
+        )
         notes += done.notes
         if done.rows != account.outputs[number]:
             raise AccountError(f"{done.path} has {done.rows} rows and the account {account.outputs[number]}")
-    notes += _repeated_keys(plan, spec, files)
-    return Published(account, outputs, errors, merged, carried, notes)
+    return outputs, notes
+
+
+def _unwritable(error: InputError) -> StorageFailed:
+    return StorageFailed(f"{error}, then resume; all answers are kept")
+
+
+def _causes(refused: pl.DataFrame | None) -> dict[str, int]:
+    """Rows that an output refused, by cause."""
+    return {} if refused is None else dict(refused.group_by("cause").len().sort("cause").iter_rows())
+
+
+def _check_refused(spec: Spec, account: Account, refused: Sequence[pl.DataFrame]) -> None:
+    """Stop where outputs refuse more rows than are allowed to fail; steps have kept to that long before.
+
+    Raises:
+        TooManyFailures: they do. Nothing was published.
+    """
+    count = sum(map(len, refused))
+    rows = count + account.written
+    if count and rows >= _LEAST_ROWS and count > spec.errors.stop_above * rows:
+        example = str(refused[0]["message"][0]).rstrip(".")
+        raise TooManyFailures(
+            f"{count:,} of {rows:,} rows cannot be written, which is more than errors.stop_above allows "
+            f"({spec.errors.stop_above:.0%}), for example: {example}. Nothing was published; mend the data or the "
+            "output, or allow more, and run again"
+        )
 
 
 def _prices(counts: Sequence[SegmentParts]) -> str:
@@ -176,8 +233,8 @@ def _counts(files: Files) -> list[dict[str, Any]]:
     return found
 
 
-def _write_errors(parts: Sequence[Files], folder: Path, failed: int) -> Path | None:
-    frame = read_errors([errors for files in parts for _, errors in files])
+def _write_errors(parts: Sequence[Files], refused: Sequence[pl.DataFrame], folder: Path, failed: int) -> Path | None:
+    frame = read_errors([errors for files in parts for _, errors in files], refused)
     return _write_counted(frame, folder / ERRORS, failed, "failed and the errors parts hold")
 
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
 from penstock.engine.control import RunControl, control_of, release
 from penstock.engine.prices import table_version
 from penstock.errors import InputError, Interrupted, RunStopped, SpecError
+from penstock.execute.delivering import deliver, servers_of
 from penstock.execute.disk import storage_errors
 from penstock.execute.publish import Published, publish
 from penstock.execute.setup import control_for
@@ -119,6 +120,7 @@ class Session:
         self._closing = ExitStack()
         self._finished = False
         self._untold: list[tuple[Path, RunRecord]] = []
+        self._servers: dict[str, dict[str, Any]] = {}
         self._record_lock = threading.Lock()
         self._saving_ends = threading.Event()
         self._saver = threading.Thread(target=self._save_now_and_then, name="penstock-record", daemon=True)
@@ -138,7 +140,8 @@ class Session:
             self.crashed = [*(one for one in marked if one.run_id not in told), *(one for _, one in self._untold)]
             plan = plan_request(self.request, self.loaded)
             self._check_same_rows(plan)
-            urls = self._start_sandbox(opening) if plan.tasks else {}
+            self._servers = servers_of(self.spec, self.state)
+            urls = self._start_sandbox(opening) if plan.tasks or self.spec.deliveries else {}
             self.plan = msgspec.structs.replace(plan, run_id=self.run_id, base_urls=urls)
             self.folder.mkdir(parents=True, exist_ok=True)
             self.plan.write(self.plan_file)
@@ -202,9 +205,22 @@ class Session:
         self.record.merged_path = str(done.merged) if done.merged else None
         self.record.carried_rows = done.carried_rows
         self.record.notes += done.notes
-        failed = done.account.failed
-        self._close(RunStatus.COMPLETED_WITH_ERRORS if failed else RunStatus.COMPLETED)
+        self._deliver()
         return self.record
+
+    def _deliver(self) -> None:
+        """Bring outputs where they are to go, and close the record by how that ended; what is published stands."""
+        self._save_usage()
+        assert self.record.account is not None  # noqa: S101  # it was closed by the only caller
+        try:
+            failures = deliver(self.plan, self.spec, self.control, self.record, self._servers)
+        except RunStopped as stop:
+            self.control.request_stop(stop)
+            self._leave(stop)
+            return
+        self.record.message = redact(" ".join(f"{failure.rstrip('.')}." for failure in failures))
+        failed = self.record.account.failed or failures
+        self._close(RunStatus.COMPLETED_WITH_ERRORS if failed else RunStatus.COMPLETED)
 
     def _nothing_answered(self) -> bool:
         meter = self.control.snapshot()
@@ -301,6 +317,7 @@ class Session:
                     seed=provider.seed or 0,
                     rpm=provider.limits.requests_per_minute,
                     tpm=provider.limits.tokens_per_minute,
+                    state=self._servers[name].get("state") if name in self._servers else None,
                 )
             )
             os.environ[SANDBOX_KEY] = DEFAULT_KEY

@@ -53,8 +53,8 @@ def end_state(session: RunSession, defect: BaseException | None) -> EndState:
         return EndState("Failed", redact(f"{type(defect).__name__}: {defect}"))
     record = session.finish()
     stopped = session.control.stopped
-    # A stop that came when all was published already changes nothing.
-    if stopped is None or record.account is not None:
+    # A stop that came when all was published already changes nothing, unless something was still on its way.
+    if stopped is None or record.status.value in {"completed", "completed_with_errors"}:
         return EndState("Completed", redact(summary(record)), record)
     message = redact(f"{stopped}. It can be resumed: penstock resume {session.run_id}")
     return EndState("Cancelled" if isinstance(stopped, Interrupted) else "Failed", message, record, stopped)

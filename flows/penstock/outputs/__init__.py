@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.kinds import Kinds
-from penstock.outputs.base import Origin, Output, Published
+from penstock.outputs.base import Delivery, Desk, Origin, Output, Prepared, Published
 
 KINDS: Kinds[Output] = Kinds(
     "penstock.outputs",
@@ -14,7 +14,8 @@ KINDS: Kinds[Output] = Kinds(
         "delta": "delta:Delta",
         "lancedb": "lancedb:LanceDb",
         "summary": "summary:Summary",
+        "finetune": "finetune.output:FineTune",
     },
 )
 
-__all__ = ["KINDS", "Origin", "Output", "Published"]
+__all__ = ["KINDS", "Delivery", "Desk", "Origin", "Output", "Prepared", "Published"]

@@ -1,13 +1,14 @@
 """The contract of an output kind: its settings, and how finished parts become what the user asked for.
 
-A run uses an output in this order: `beside` when it is a rehearsal, `check` before anything is paid, `publish` once
-all rows are accounted for, and later `damage` and `rows` to prove that what was published still stands.
+A run uses an output in this order: `beside` when it is a rehearsal, `check` before anything is paid, `prepare` to tell
+which rows it cannot take, `publish` once all rows are accounted for, `deliver` where what was published is to go
+somewhere, and later `damage` and `rows` to prove that what was published still stands.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -17,7 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from penstock.version import __version__
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow as pa
+
+    from penstock.api.provider import Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,51 @@ def named_in(field: str, columns: str | Sequence[str] | None) -> list[NamedColum
     return [((field, place), name) for place, name in enumerate(columns or ())]
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An output that can be published.
+
+    Attributes:
+        publish: does it.
+        refused: the rows that it cannot take, as a table of `penstock.tables.failures`; None when it takes all.
+    """
+
+    publish: Callable[[Origin], Published]
+    refused: pl.DataFrame | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What an output needs of a run to bring what it published to a server.
+
+    Attributes:
+        provider: the server.
+        server: how it is found again later, as plain data: an address or the sandbox's folder, never a key.
+        check: raises why the run is to stop, if it is.
+        tell: shows in a few words what goes on.
+        note: keeps a sentence for the run record, at once, so that it is there however the run ends.
+    """
+
+    provider: Provider
+    server: Mapping[str, Any]
+    check: Callable[[], None] = lambda: None
+    tell: Callable[[str], None] = lambda text: None  # noqa: ARG005  # shown nowhere
+    note: Callable[[str], None] = lambda text: None  # noqa: ARG005  # kept nowhere
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of what was brought to a server.
+
+    Attributes:
+        failure: why it did not succeed, as a sentence that says what to do; empty when it did, or was not to be.
+        facts: ids and the like, for programs.
+    """
+
+    failure: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
 class Output(BaseModel, ABC):
     """What all outputs have. Class attributes as in `penstock.steps.Step`."""
 
@@ -139,6 +188,37 @@ class Output(BaseModel, ABC):
             InputError: some row cannot be written in this form; what stood there before still stands.
             StorageFailed: the place cannot be written, or the disk is full. What stood there before still stands.
         """
+
+    def prepare(self, parts: Sequence[Path], keys: Sequence[str], scratch: Path) -> Prepared:  # noqa: ARG002  # most take all rows
+        """Look at all rows before the account is closed, so that those which cannot be written get their fate.
+
+        Args:
+            parts: finished Parquet files.
+            keys: the columns that name a row, as far as the parts have them.
+            scratch: a folder, which need not be there, for what is not published yet.
+
+        Raises:
+            InputError, StorageFailed: see `publish`.
+        """
+        return Prepared(lambda origin: self.publish(parts, origin))
+
+    @property
+    def delivers(self) -> bool:
+        """Whether `deliver` talks to a server, so that the pipeline needs one."""
+        return False
+
+    @property
+    def provider_name(self) -> str | None:
+        """The name of the server under `providers`; the pipeline's own if None."""
+        return None
+
+    def deliver(self, desk: Desk) -> Delivery:  # noqa: ARG002  # most outputs stay where they are
+        """Bring what was published where it is to go, or go on with it; nothing is sent that was sent before.
+
+        Raises:
+            RunStopped: the server fails, or the run is to stop; resuming goes on from there.
+        """
+        return Delivery()
 
     @abstractmethod
     def damage(self, files: Sequence[Mapping[str, Any]]) -> list[str]:

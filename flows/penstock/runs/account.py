@@ -68,12 +68,15 @@ def prove_part(counts: Mapping[str, Any]) -> None:
         )
 
 
-def close_account(parts: Sequence[SegmentParts], ends: Sequence[str]) -> Account:
+def close_account(
+    parts: Sequence[SegmentParts], ends: Sequence[str], refused: Sequence[Mapping[str, int]] = ()
+) -> Account:
     """The account of a run from the counts of its parts.
 
     Args:
         parts: of each segment, each after the one it reads.
         ends: the segment that each output publishes.
+        refused: of each output the rows that it could not take, by cause; of none if left out.
 
     Raises:
         AccountError: the rows do not add up within a part, between segments, or over all.
@@ -85,6 +88,12 @@ def close_account(parts: Sequence[SegmentParts], ends: Sequence[str]) -> Account
         for part in one.counts:
             for cause, number in part["failures"].items():
                 failures[cause] = failures.get(cause, 0) + number
+    for one_refused in refused:
+        for cause, number in one_refused.items():
+            failures[cause] = failures.get(cause, 0) + number
+    outputs = [segments[end].written for end in ends]
+    for place, one_refused in enumerate(refused):
+        outputs[place] -= sum(one_refused.values())
     for segment in segments.values():
         before = segments[segment.reads].written if segment.reads else segment.read
         if before != segment.read:
@@ -96,13 +105,13 @@ def close_account(parts: Sequence[SegmentParts], ends: Sequence[str]) -> Account
         read=next(segment.read for segment in segments.values() if segment.reads is None),
         added=sum(segment.added for segment in segments.values()),
         branched=sum((takers.count(name) - 1) * segment.written for name, segment in segments.items()),
-        written=sum(segments[end].written for end in ends),
+        written=sum(outputs),
         filtered=sum(sum(segment.filtered.values()) for segment in segments.values()),
         merged=sum(segment.merged for segment in segments.values()),
-        failed=sum(segment.failed for segment in segments.values()),
+        failed=sum(segment.failed for segment in segments.values()) + sum(sum(one.values()) for one in refused),
         failures=dict(sorted(failures.items())),
         segments=list(segments.values()),
-        outputs=[segments[end].written for end in ends],
+        outputs=outputs,
     )
     came = account.read + account.added + account.branched
     out = account.written + account.filtered + account.merged + account.failed

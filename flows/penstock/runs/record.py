@@ -61,6 +61,12 @@ class OutputRecord(BaseModel):
     path: str = Field(description="Where it stands.")
     rows: int = Field(description="Its rows.")
     files: list[dict[str, Any]] = Field(description="Its files: name, rows, bytes and SHA-256.")
+    refused: dict[str, int] = Field(
+        default_factory=dict, description="Rows in the errors table that it could not take, by cause."
+    )
+    delivered: dict[str, Any] = Field(
+        default_factory=dict, description="What became of it at a server: ids of files and jobs, a new model's name."
+    )
 
 
 class RunRecord(BaseModel):

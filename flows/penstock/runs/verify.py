@@ -46,7 +46,7 @@ def verify_run(
     if problems:
         return problems
     try:
-        account = close_account(counts, ends)
+        account = close_account(counts, ends, [one.refused for one in record.outputs])
     except AccountError as error:
         return [str(error)]
     if record.account is not None and account != record.account:

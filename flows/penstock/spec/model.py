@@ -90,29 +90,37 @@ class Spec(BaseModel):
         """The columns that name a row of the source: its own, or the one that Penstock gives it."""
         return self.source.keys or [ROW_KEY]
 
-    def provider_name(self, step: ApiStep) -> str:
-        """What the provider of `step` is called: its name under `providers`, or what the pipeline's own `uses`.
+    @property
+    def deliveries(self) -> list[Output]:
+        """The outputs that bring what they publish to a server."""
+        return [output for output in self.outputs if output.delivers]
+
+    def provider_name(self, asker: ApiStep | Output) -> str:
+        """What the provider of a step or output is called: its name under `providers`, or what the own one `uses`.
 
         Raises:
             InputError: there is none; the loader has made sure that there is.
         """
-        if step.provider is None and self.provider is not None:
+        chosen = _chosen(asker)
+        if chosen is None and self.provider is not None:
             return self.provider.uses
-        if step.provider not in self.providers:
-            raise InputError(f"the step {step.name!r} asks a model, and the pipeline has no provider for it")
-        return step.provider
+        if chosen not in self.providers:
+            what = f"the step {asker.name!r}" if isinstance(asker, ApiStep) else f"the output {asker.uses!r}"
+            raise InputError(f"{what} talks to a service, and the pipeline has no provider for it")
+        return chosen
 
-    def provider_of(self, step: ApiStep) -> ProviderSettings:
-        """Where the requests of `step` go."""
-        name = self.provider_name(step)
-        if step.provider is None and self.provider is not None:
+    def provider_of(self, asker: ApiStep | Output) -> ProviderSettings:
+        """Where the requests of a step or output go."""
+        name = self.provider_name(asker)
+        if _chosen(asker) is None and self.provider is not None:
             return self.provider
         return self.providers[name]
 
     @property
     def used_providers(self) -> dict[str, ProviderSettings]:
-        """The providers that a step asks, by name."""
-        return {self.provider_name(step): self.provider_of(step) for step in self.api_steps}
+        """The providers that a step asks, or that an output delivers to, by name."""
+        askers: list[ApiStep | Output] = [*self.api_steps, *self.deliveries]
+        return {self.provider_name(one): self.provider_of(one) for one in askers}
 
     @property
     def prices(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -132,6 +140,10 @@ class Spec(BaseModel):
         """The environment variables that a run needs as keys."""
         named = [provider.key_variable for provider in self.used_providers.values()]
         return list(dict.fromkeys(name for name in named if name))
+
+
+def _chosen(asker: ApiStep | Output) -> str | None:
+    return asker.provider if isinstance(asker, ApiStep) else asker.provider_name
 
 
 def dump(spec: Spec) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from penstock.outputs import Output
 from penstock.spec.columns import PlacedStep
 from penstock.spec.mistakes import validated
 from penstock.spec.positions import Document
@@ -42,24 +43,33 @@ def key_paths(root: MappingNode) -> Iterator[Place]:
         yield from (("providers", name, "api_key") for name in named.values)
 
 
-def check_step_providers(
-    document: Document, steps: Sequence[PlacedStep], values: Mapping[str, Any], broken: set[str]
+def check_used_providers(
+    document: Document,
+    steps: Sequence[PlacedStep],
+    outputs: Sequence[tuple[Place, Output]],
+    values: Mapping[str, Any],
+    broken: set[str],
 ) -> None:
-    """Add a mistake for a step that names a provider which is none, and for the first that has none at all."""
+    """Add a mistake for a step or output that names a provider which is none, and for the first that has none."""
     names = list(values.get("providers", {}))
     has_own = "provider" in values or "provider" in broken
-    for placed in steps:
-        if placed.kind is None or not issubclass(placed.kind, ApiStep) or not isinstance(placed.data, dict):
-            continue
-        chosen = placed.data.get("provider")
+    asking = [
+        (placed.path, placed.data.get("provider"), "this step asks a model")
+        for placed in steps
+        if placed.kind is not None and issubclass(placed.kind, ApiStep) and isinstance(placed.data, dict)
+    ]
+    asking += [
+        (path, output.provider_name, "this output is to be uploaded") for path, output in outputs if output.delivers
+    ]
+    for path, chosen, what in asking:
         if chosen is None and not has_own:
-            node = document.find((*placed.path, "uses"))[1]
+            node = document.find((*path, "uses"))[1]
             several = f"name one of its `providers` here: provider: {names[0]}" if names else ""
             hint = several or "write `provider: sandbox` to rehearse, or `provider: openai`"
-            document.add(node.span, "this step asks a model, and the pipeline has no `provider`", hint)
+            document.add(node.span, f"{what}, and the pipeline has no `provider`", hint)
             return
         if chosen is not None and chosen not in names and "providers" not in broken:
-            node = document.find((*placed.path, "provider"))[1]
+            node = document.find((*path, "provider"))[1]
             message = f"`providers` has no `{chosen}`" + (f"; it has: {', '.join(names)}" if names else "")
             hint = did_you_mean(str(chosen), names) or "name it there, with its address: providers: {local: {…}}"
             document.add(node.span, message, hint)

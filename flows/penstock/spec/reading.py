@@ -24,7 +24,7 @@ from penstock.spec.positions import Document, Scalar, Span
 from penstock.spec.positions import Mapping as MappingNode
 from penstock.spec.positions import Path as Place
 from penstock.spec.provider import PROVIDERS, ProviderSettings, is_key_reference
-from penstock.spec.providers import check_step_providers, key_paths, read_provider
+from penstock.spec.providers import check_used_providers, key_paths, read_provider
 from penstock.spec.references import Resolver, did_you_mean, nearest
 from penstock.spec.targets import check_targets
 from penstock.steps import KINDS as STEPS
@@ -82,7 +82,7 @@ class Reading:
         self._section("budget", Budget, given)
         self._steps = read_steps(self._document, STEPS, given.get("steps"), self._folder)
         self._outputs = read_outputs(self._document, OUTPUTS, given.get("outputs"), self._folder)
-        check_step_providers(self._document, self._steps, self._values, self._broken)
+        check_used_providers(self._document, self._steps, self._outputs, self._values, self._broken)
         whole = check_branches(self._document, self._steps, self._outputs)
         columns = self._follow(source_may_miss=source_may_miss, whole=whole)
         check_targets(self._document, self._values.get("source"), self._outputs, self._values.get("errors"))

@@ -15,9 +15,9 @@ import msgspec
 from penstock.errors import ExpressionError
 from penstock.expressions import renderer, template_columns
 from penstock.items import Cause, Fault
+from penstock.pictures import ImageFile, UnreadableImage, data_url, find_image
 from penstock.steps.chat_settings import Message, Part
 from penstock.steps.named_files import NamedFile, content_mark
-from penstock.steps.pictures import ImageFile, UnreadableImage, data_url, find_image
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _FILE = "image_file"

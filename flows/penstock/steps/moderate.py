@@ -13,10 +13,10 @@ from pydantic import Field, field_validator, model_validator
 
 from penstock.expressions import Template, renderer
 from penstock.items import Answer, Cause, Fault, Packing, Usage
+from penstock.pictures import ImageFile, UnreadableImage, data_url, find_image
 from penstock.steps.base import ApiStep, Columns
 from penstock.steps.categories import CATEGORIES, OMNI_ONLY, column_types, columns, read_verdicts, schema_of
 from penstock.steps.named_files import NamedFile, content_mark
-from penstock.steps.pictures import ImageFile, UnreadableImage, data_url, find_image
 from penstock.steps.rendering import rendered, template_fault
 from penstock.values import FilePath, Share
 

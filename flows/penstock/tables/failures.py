@@ -113,14 +113,14 @@ def _key_values(values: Sequence[Any], name: str, kind: pl.DataType) -> pl.Serie
         return pl.Series(key_column(name), texts, dtype=pl.String)
 
 
-def read_errors(paths: Sequence[Path]) -> pl.DataFrame | None:
-    """All error rows of some parts as one table for people; None when there is none.
+def read_errors(paths: Sequence[Path], more: Sequence[pl.DataFrame] = ()) -> pl.DataFrame | None:
+    """All error rows of some parts as one table for people, and further ones; None when there is none.
 
     A key column that has one type in some parts and another in others is text.
     """
     import polars as pl
 
-    found = [pl.read_parquet(path, glob=False) for path in paths if path.exists()]
+    found = [pl.read_parquet(path, glob=False) for path in paths if path.exists()] + list(more)
     if not found:
         return None
     kinds: dict[str, set[pl.DataType]] = {}

@@ -1,0 +1,177 @@
+"""The fine-tuning job of some files, created once: one that was created and not written down is found again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from penstock.outputs.finetune.lock import ServerLock
+
+if TYPE_CHECKING:
+    from penstock.api import Api
+    from penstock.api.errors import ApiError
+    from penstock.api.fine_tuning import FineTuningJob
+
+MARK = "penstock"
+"""The key of a job's metadata that holds the digest of what was asked."""
+_MOST_LISTED = 500
+_CLOCKS_DIFFER = 300
+_NOT_READY = ("not ready", "still being processed", "processing")
+_READY_WITHIN = 600.0
+_READY_EVERY = 2.0
+
+
+def request_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked of the service, but for the files' ids: the arguments of `FineTuning.create`."""
+    job = manifest["job"]
+    given = {name: value for name, value in job["hyperparameters"].items() if value not in (None, "auto")}
+    asked: dict[str, Any] = {"model": manifest["model"], "suffix": job["suffix"], "seed": job["seed"]}
+    if manifest["method"] == "dpo":
+        asked["method"] = {"type": "dpo", "dpo": {"hyperparameters": given}}
+    elif given:
+        asked["hyperparameters"] = given
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def digest_of(manifest: Mapping[str, Any]) -> str:
+    """What names a job: the content it is trained on, and what is asked."""
+    job = manifest["job"]
+    files = {name: entry["sha256"] for name, entry in manifest["sets"].items() if name in {"train", "validation"}}
+    asked = {**request_of(manifest), "extra_body": job["extra_body"], "files": files}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+class Jobs:
+    """Creates the job of a manifest at one server.
+
+    Args:
+        known: what was created there.
+        tell: shows in a few words what goes on.
+        note: keeps a sentence.
+    """
+
+    def __init__(self, api: Api, known: ServerLock, tell: Callable[[str], None], note: Callable[[str], None]) -> None:
+        self._api = api
+        self._known = known
+        self._tell = tell
+        self._note = note
+
+    async def known(self, manifest: Mapping[str, Any]) -> FineTuningJob | None:
+        """The job that the lock file names, as it stands now; None where there is none, or it is gone."""
+        from penstock.api.errors import NotFound
+
+        digest = digest_of(manifest)
+        job_id = self._known.job(digest).get("id")
+        if job_id is None:
+            return None
+        try:
+            job = await self._api.fine_tuning.retrieve(job_id)
+        except NotFound:
+            self._note(f"the job {job_id} is not at the service any more")
+            self._known.forget_job(digest)
+            return None
+        self.keep(manifest, job)
+        self._note(f"the job {job.id} was started before ({job.status}): not started again")
+        return job
+
+    def keep(self, manifest: Mapping[str, Any], job: FineTuningJob) -> None:
+        """Write down how a job stands."""
+        self._known.note_job(
+            digest_of(manifest), state="created", id=job.id, status=job.status, model=job.fine_tuned_model
+        )
+
+    async def started(self, manifest: Mapping[str, Any], files: Mapping[str, str]) -> FineTuningJob:
+        """The job for these files (by set their ids); created only where it was not.
+
+        Raises:
+            ApiError: the service fails or refuses.
+        """
+        digest = digest_of(manifest)
+        found = await self._found(digest, manifest, files)
+        if found is not None:
+            self.keep(manifest, found)
+            self._note(f"the job {found.id} was found at the service ({found.status}): not started again")
+            return found
+        self._known.note_job(
+            digest, state="creating", files=dict(files), at=int(time.time()), asked=_readable(manifest)
+        )
+        job = await self._created(digest, manifest, files)
+        self.keep(manifest, job)
+        self._note(f"the job {job.id} was started on {job.model}")
+        return job
+
+    async def _found(self, digest: str, manifest: Mapping[str, Any], files: Mapping[str, str]) -> FineTuningJob | None:
+        """A job that bears our mark; where one may have been created without it, one that is the same in all else."""
+        self._tell("looking for the job at the service")
+        before = self._known.job(digest)
+        given_up = set(self._known.job(f"{digest}, left").get("ids", []))
+        listed = 0
+        async for job in self._api.fine_tuning.list():
+            listed += 1
+            if listed > _MOST_LISTED:
+                break
+            if job.id in given_up:
+                continue
+            if (job.metadata or {}).get(MARK) == digest:
+                return job
+            if before.get("state") == "creating" and _is_same(job, before, manifest, files):
+                return job
+        return None
+
+    async def _created(self, digest: str, manifest: Mapping[str, Any], files: Mapping[str, str]) -> FineTuningJob:
+        from penstock.api.errors import BadRequest, Unprocessable
+
+        own = manifest["job"]
+        asked: dict[str, Any] = {
+            **request_of(manifest),
+            "training_file": files["train"],
+            "validation_file": files.get("validation"),
+            "extra_body": own["extra_body"] or None,
+        }
+        metadata: dict[str, str] | None = {**own["metadata"], MARK: digest}
+        deadline = time.monotonic() + _READY_WITHIN
+        while True:
+            try:
+                return await self._api.fine_tuning.create(**asked, metadata=metadata)
+            except (BadRequest, Unprocessable) as error:
+                if metadata is not None and not own["metadata"] and _is_about(error, "metadata"):
+                    # A server of the 2024 API. It has refused, so nothing was created.
+                    metadata = None
+                elif time.monotonic() < deadline and any(words in str(error).lower() for words in _NOT_READY):
+                    self._tell("the service is still reading the files")
+                    await asyncio.sleep(_READY_EVERY)
+                else:
+                    raise
+
+    def leave(self, manifest: Mapping[str, Any], job: FineTuningJob) -> None:
+        """Let the next job of this manifest be another one than `job`."""
+        digest = digest_of(manifest)
+        left = self._known.job(f"{digest}, left").get("ids", [])
+        self._known.note_job(f"{digest}, left", ids=[*left, job.id])
+        self._known.forget_job(digest)
+
+
+def _is_about(error: ApiError, word: str) -> bool:
+    return error.param == word or word in str(error).lower()
+
+
+def _is_same(
+    job: FineTuningJob, before: Mapping[str, Any], manifest: Mapping[str, Any], files: Mapping[str, str]
+) -> bool:
+    """Whether a job is of the same files and suffix, and no older than when it was about to be created."""
+    suffix = job.raw.get("user_provided_suffix")
+    return (
+        job.training_file == files["train"]
+        and job.validation_file == files.get("validation")
+        and (suffix or None) == manifest["job"]["suffix"]
+        and job.created_at >= before["at"] - _CLOCKS_DIFFER
+    )
+
+
+def _readable(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {**request_of(manifest), "written": datetime.now(UTC).isoformat(timespec="seconds")}
