@@ -342,9 +342,9 @@ i cannot open the door of the washing machine
 @pytest.mark.skipif(shutil.which("flite") is None, reason="needs the speech synthesiser flite")
 @pytest.mark.parametrize(("voice", "share"), [("rms", 0.95), ("kal16", 0.9)])
 def test_most_words_of_a_synthesised_call_are_heard(voice: str, share: float, tmp_path: Path) -> None:
-    """The measured shares, with a little room: how good it is depends on the voice."""
+    """The measured shares, with a little room: how good it is depends on the voice. The two take turns."""
     right = total = 0
-    for line in CALL_LINES.splitlines():
+    for line in CALL_LINES.splitlines()[voice == "kal16" :: 2]:
         path = tmp_path / "line.wav"
         subprocess.run(["flite", "-voice", voice, "-t", line, "-o", str(path)], check=True)
         heard = " ".join(each.text for each in recognise(sound.decode(path.read_bytes())))
@@ -359,7 +359,7 @@ def test_most_words_of_a_synthesised_call_are_heard(voice: str, share: float, tm
 def test_other_requests_are_answered_while_it_listens(server: SandboxProcess, http: httpx.Client) -> None:
     """Recognition has its own process, so a long file holds up nobody."""
     rate, samples = samples_of(SPOKEN)
-    long = sound.to_wav(samples * 4, rate)
+    long = sound.to_wav(samples * 2, rate)
 
     async def scenario() -> tuple[list[float], str]:
         async with openai.AsyncOpenAI(base_url=server.url, api_key=server.key) as client:
@@ -373,7 +373,7 @@ def test_other_requests_are_answered_while_it_listens(server: SandboxProcess, ht
             return waits, (await listening).text
 
     waits, text = asyncio.run(scenario())
-    assert text.count("tomorrow afternoon") == 4
+    assert text.count("tomorrow afternoon") == 2
     assert len(waits) > 10
     assert sorted(waits)[len(waits) * 9 // 10] < 0.1
 
