@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from penstock.cli.connection import MOST, YES, confirm, first
-from penstock.cli.console import clear_errors, print_json, say
+from penstock.cli.console import print_json, say
 from penstock.cli.exit_codes import ExitCode
+from penstock.cli.finetune_check import CHECK_EPILOG, check
 from penstock.cli.listing import moment, print_facts, shown
 from penstock.cli.server_command import Server, server_command
 from penstock.cli.transfer import file_id
@@ -32,72 +32,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(finetune, name="finetune")
 
 
-_CHECK_EPILOG = """Examples:
-
-\b
-  penstock finetune check train.jsonl
-  penstock finetune check train.jsonl valid.jsonl --model gpt-4.1-mini-2025-04-14 --suffix support
-  penstock finetune check train.jsonl --no-tokens --json
-
-Exit code 1 when there is any error; warnings alone leave it at 0. No key is needed and nothing is sent.
-"""
-
-
-@finetune.command("check", epilog=_CHECK_EPILOG)
-def check(
-    training: Path = typer.Argument(..., metavar="FILE", help="The training file.", show_default=False),
-    validation: Path | None = typer.Argument(
-        None, metavar="[VALIDATION]", help="The file to measure with; it must not share examples.", show_default=False
-    ),
-    model: str = typer.Option(
-        "gpt-4o-mini-2024-07-18", "--model", help="The model to start from: its limits, vocabulary and price."
-    ),
-    suffix: str | None = typer.Option(
-        None, "--suffix", help="The part of the new model's name that the job will ask for.", show_default=False
-    ),
-    suffix_rule: int = typer.Option(
-        64, "--suffix-rule", min=1, help="Characters that a suffix may have: 64 today, 18 in the 2024 API."
-    ),
-    context: int | None = typer.Option(
-        None,
-        "--context",
-        min=1,
-        help="Tokens of an example that the model trains on; by --model if left out.",
-        show_default=False,
-    ),
-    price: float | None = typer.Option(
-        None,
-        "--price",
-        min=0,
-        help="Dollars per million tokens trained on; by --model if left out.",
-        show_default=False,
-    ),
-    show: int = typer.Option(10, "--show", min=1, help="How many problems of each kind are shown; all are counted."),
-    no_tokens: bool = typer.Option(False, "--no-tokens", help="Count no tokens: several times as fast."),
-    as_json: bool = typer.Option(False, "--json", help="JSON for programs."),
-) -> None:
-    """Find every fault of a training file with its line, then show lengths, tokens, epochs and cost."""
-    from penstock.outputs.finetune.check import check_files
-    from penstock.outputs.finetune.limits import Rules, TrainingPrice, listed_price
-    from penstock.outputs.finetune.report import as_dict, as_lines
-
-    own = None if price is None else TrainingPrice(price, "--price")
-    with clear_errors(as_json=as_json):
-        report = check_files(
-            training,
-            validation,
-            rules=Rules.of(model, context=context, suffix_longest=suffix_rule, tokens=not no_tokens),
-            suffix=suffix,
-            most=show,
-            price_of=listed_price if own is None else lambda _: own,
-        )
-        if as_json:
-            print_json(as_dict(report))
-        else:
-            for line in as_lines(report):
-                say(line)
-        if report.errors:
-            raise SystemExit(int(ExitCode.ROWS_FAILED))
+finetune.command("check", epilog=CHECK_EPILOG)(check)
 
 
 @server_command(

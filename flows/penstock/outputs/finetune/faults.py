@@ -92,6 +92,7 @@ WARNINGS = {
     "personal_iban": "an account number (IBAN)",
     "personal_ip": "an IP address",
     "flagged": "content that was flagged as harmful",
+    "not_moderated": "content of which no verdict came",
 }
 TITLES = {**ERRORS, **WARNINGS}
 """What each code stands for, in words."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -75,6 +76,7 @@ class FileCheck:
         self.report = FileReport(path, self.found, self.statistics, form)
         self.digests = Digests(normal=leaks)
         self.contents = Contents(self.found, rules.personal, sketched=rules.near is not None)
+        self.named_group = re.compile(rules.group).search if rules.group else None
         self.no_system = _Few(most)
         self.short = _Few(most)
 
@@ -156,12 +158,19 @@ class FileCheck:
         self.contents.add(number, example, sketched=not faulty)
         if faulty:
             return
-        self.digests.add(number, example, self.origin.group(number) if self.origin.group else None)
+        self.digests.add(number, example, self._group(number, example))
         roles = example.roles
         if roles[0] != "system" and not any(role in INSTRUCTING for role in roles):
             self.no_system.add(number)
         if len(example.texts[-1]) < _SHORT:
             self.short.add(number)
+
+    def _group(self, number: int, example: Example) -> str | None:
+        if self.origin.group is not None:
+            return self.origin.group(number)
+        found = (self.named_group(text) for text in example.texts) if self.named_group else ()
+        match = next((one for one in found if one), None)
+        return None if match is None else match[1 if match.re.groups else 0]
 
     def _too_long(self, tokens: Counted, number: int, context: int) -> None:
         trained = f"{self.rules.model} trains on {context:,} of an example"

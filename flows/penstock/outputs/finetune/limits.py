@@ -88,8 +88,7 @@ class TrainingPrice:
 PriceOf = Callable[[str], TrainingPrice | None]
 """The price of a model's training; None when it is not known."""
 
-# Not read from the page by a program, so no day is named.
-_AS_OF = "as published in 2025; look at the price page, and give --price where it differs"
+_AS_OF = "typed in from memory on 2026-11-22, and not held against the price page; --price goes before it"
 _TRAINING_PRICES = (
     (re.compile(r"gpt-4o-mini(-2024-07-18)?$"), 3.0),
     (re.compile(r"gpt-4o(-2024-08-06)?$"), 25.0),
@@ -119,6 +118,8 @@ class Rules:
         formats: of lines that are allowed; None when that is not known, and then all are.
         near: how alike examples are told, from 0.5 to 1; None looks for equal ones only.
         personal: kinds of personal data and keys that are looked for.
+        group: a regular expression; what its first group (or all of it) matches in an example names the example's
+            group, where no `Origin` does.
     """
 
     model: str = DEFAULT_MODEL
@@ -129,6 +130,7 @@ class Rules:
     formats: tuple[Format, ...] | None = None
     near: float | None = NEAR
     personal: tuple[Kind, ...] = KINDS
+    group: str | None = None
 
     @classmethod
     def of(
@@ -142,6 +144,7 @@ class Rules:
         formats: tuple[Format, ...] | None = None,
         near: float | None = NEAR,
         personal: tuple[Kind, ...] = KINDS,
+        group: str | None = None,
     ) -> Rules:
         """The rules of a model; what is given goes before the table."""
         known = limits_of(model)
@@ -154,6 +157,7 @@ class Rules:
             known.formats if formats is None else formats,
             near,
             personal,
+            group,
         )
 
 

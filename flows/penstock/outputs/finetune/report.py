@@ -39,9 +39,9 @@ def as_lines(report: CheckReport) -> Iterator[str]:
         yield from _cost_lines(cost, report)
     yield ""
     if report.errors:
-        yield f"{_count(report.errors, 'error')}, {_count(report.warnings, 'warning')}: not fit for training."
+        yield f"{counted(report.errors, 'error')}, {counted(report.warnings, 'warning')}: not fit for training."
     elif report.warnings:
-        yield f"No errors, {_count(report.warnings, 'warning')}: fit for training."
+        yield f"No errors, {counted(report.warnings, 'warning')}: fit for training."
     else:
         yield "No errors, no warnings: fit for training."
 
@@ -129,13 +129,13 @@ def _cost(cost: Training | None) -> dict[str, Any] | None:
 def _file_lines(file: FileReport, report: CheckReport) -> Iterator[str]:
     figures = file.statistics
     yield ""
-    yield f"{file.path}: {_count(figures.examples, 'example')} ({file.form or 'no format'}), {file.bytes:,} bytes"
+    yield f"{file.path}: {counted(figures.examples, 'example')} ({file.form or 'no format'}), {file.bytes:,} bytes"
     for number, what, tokens in (
         (figures.with_tools, "tools", figures.tool_tokens),
-        (figures.with_images, f"{_count(figures.images, 'image')}", figures.image_tokens),
+        (figures.with_images, f"{counted(figures.images, 'image')}", figures.image_tokens),
     ):
         if number:
-            held = f"  {_count(number, 'example')} with {what}"
+            held = f"  {counted(number, 'example')} with {what}"
             yield f"{held}: about {tokens:,} of the tokens, an estimate" if figures.counter is not None else held
     if figures.counter is not None and not figures.counter.exact:
         yield f"  tokens are an estimate: the vocabulary of {report.rules.model} is not public"
@@ -144,7 +144,7 @@ def _file_lines(file: FileReport, report: CheckReport) -> Iterator[str]:
     for name, distribution in figures.distributions():
         yield from _histogram(name, distribution)
     if cut := figures.tokens.above(report.rules.context):
-        yield f"  {_count(cut, 'example')} would be cut at {report.rules.context:,} tokens"
+        yield f"  {counted(cut, 'example')} would be cut at {report.rules.context:,} tokens"
 
 
 def _histogram(name: str, distribution: Distribution) -> Iterator[str]:
@@ -170,15 +170,17 @@ def _cost_lines(cost: Training, report: CheckReport) -> Iterator[str]:
         yield "  cost per epoch: unknown, for no price of this model's training is known"
     else:
         rate = f"${cost.price.usd_per_million:g} per million tokens, {cost.price.as_of}"
-        yield f"  cost per epoch: {_dollars(usd)} ({rate})"
-    total = "" if usd is None else f", {_dollars(usd * cost.epochs)}"
-    yield f"  left to choose, the service takes {_count(cost.epochs, 'epoch')}: {cost.tokens:,} tokens{total}"
+        yield f"  cost per epoch: {dollars(usd)} ({rate})"
+    total = "" if usd is None else f", {dollars(usd * cost.epochs)}"
+    yield f"  left to choose, the service takes {counted(cost.epochs, 'epoch')}: {cost.tokens:,} tokens{total}"
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """``1 error``, ``2 errors``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _dollars(usd: float) -> str:
+def dollars(usd: float) -> str:
+    """Dollars for people."""
     # A small file costs less than a cent, and that is not nothing.
     return f"${usd:,.2f}" if usd >= 1 or not usd else f"${usd:.2g}" if usd >= 0.0001 else "less than $0.0001"

@@ -79,12 +79,12 @@ class Distribution:
             "mean": round(self.total / self.number, 2),
         }
 
-    def bars(self) -> list[tuple[int, int, int]]:
-        """Ranges of equal width, each with its ends and how many values are in it."""
+    def bars(self, most: int = _BARS) -> list[tuple[int, int, int]]:
+        """Ranges of equal width, `most` of them, each with its ends and how many values are in it."""
         if not self.counts:
             return []
         low, high = min(self.counts), max(self.counts)
-        width = max(1, -(-(high - low + 1) // _BARS))
+        width = max(1, -(-(high - low + 1) // most))
         found: Counter[int] = Counter()
         for value, count in self.counts.items():
             found[(value - low) // width] += count
