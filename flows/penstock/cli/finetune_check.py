@@ -15,6 +15,7 @@ from penstock.cli.exit_codes import ExitCode
 if TYPE_CHECKING:
     from penstock.api.provider import Provider
     from penstock.cli.finetune_moderate import Verdicts
+    from penstock.outputs.finetune.check import CheckReport
     from penstock.outputs.finetune.limits import Format, PriceOf
     from penstock.outputs.finetune.origin import Origin
 
@@ -146,7 +147,6 @@ def check(
     """Find every fault of a training file with its line, then show lengths, tokens, epochs and cost."""
     from penstock.outputs.finetune.check import check_files
     from penstock.outputs.finetune.limits import Rules
-    from penstock.outputs.finetune.report import as_dict, as_lines
 
     with clear_errors(as_json=as_json):
         rules = Rules.of(
@@ -158,8 +158,8 @@ def check(
             group=_pattern(group),
             **_looks(near=near, personal=not no_personal, tokens=not no_tokens, structure=structure),
         )
-        files = [training, *([validation] if validation else [])]
-        verdicts = _verdicts(files, chosen_provider(provider, base_url, key_variable), yes) if moderate else None
+        asked = chosen_provider(provider, base_url, key_variable) if moderate else None
+        verdicts = _verdicts(training, validation, asked, yes)
         found = check_files(
             training,
             validation,
@@ -172,17 +172,23 @@ def check(
         )
         if verdicts is not None and verdicts.failed:
             found.job.add("not_moderated", 0, verdicts.failure, times=verdicts.failed)
-        if report is not None:
-            _write_page(report, found)
-        if as_json:
-            print_json(as_dict(found))
-        else:
-            for line in as_lines(found):
-                say(line)
-            if report is not None:
-                say(f"report: {report}")
+        _tell(found, report, as_json=as_json)
         if found.errors:
             raise SystemExit(int(ExitCode.ROWS_FAILED))
+
+
+def _tell(found: CheckReport, page: Path | None, *, as_json: bool) -> None:
+    from penstock.outputs.finetune.report import as_dict, as_lines
+
+    if page is not None:
+        _write_page(page, found)
+    if as_json:
+        print_json(as_dict(found))
+        return
+    for line in as_lines(found):
+        say(line)
+    if page is not None:
+        say(f"report: {page}")
 
 
 def _looks(*, near: str, personal: bool, tokens: bool, structure: bool) -> dict[str, Any]:
@@ -238,10 +244,12 @@ def _price(price: float | None) -> PriceOf:
     return listed_price if own is None else lambda _: own
 
 
-def _verdicts(files: list[Path], provider: Provider, yes: bool) -> Verdicts:
+def _verdicts(training: Path, validation: Path | None, provider: Provider | None, yes: bool) -> Verdicts | None:
+    if provider is None:
+        return None
     from penstock.cli.finetune_moderate import moderate_files
 
-    return moderate_files(files, provider, yes=yes)
+    return moderate_files([training, *([validation] if validation else [])], provider, yes=yes)
 
 
 def _origin(verdicts: Verdicts | None, path: Path | None) -> Origin | None:
@@ -252,7 +260,7 @@ def _origin(verdicts: Verdicts | None, path: Path | None) -> Origin | None:
     return Origin(flagged=verdicts.flagged[path].get)
 
 
-def _write_page(path: Path, found: Any) -> None:
+def _write_page(path: Path, found: CheckReport) -> None:
     from penstock.errors import InputError
     from penstock.outputs.finetune.page import as_page
 

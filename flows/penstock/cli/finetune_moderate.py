@@ -132,7 +132,10 @@ class _Sink:
 
     def delivered(self, outcome: Delivered) -> None:
         """Keep what was flagged."""
-        table = outcome.answer.columns
+        from penstock.items import AnswerRows
+
+        answered = outcome.answer.columns
+        table = answered.batch() if isinstance(answered, AnswerRows) else answered
         flagged, named = table.column("flagged").to_pylist(), table.column("flagged_categories").to_pylist()
         for item, is_flagged, categories in zip(outcome.items, flagged, named, strict=True):
             if is_flagged:
@@ -140,6 +143,9 @@ class _Sink:
                 known = self.verdicts.flagged[path].setdefault(line, [])
                 known += [one for one in categories or ["no category named"] if one not in known]
         self._count(len(outcome.items))
+
+    def flush(self) -> None:
+        """Nothing is kept beyond this process: a verdict costs nothing, and is asked for again."""
 
     def failed(self, outcome: Failed) -> None:
         """Keep how many, and why the first."""
