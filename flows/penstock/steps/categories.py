@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from penstock.errors import UnusableAnswer
+from penstock.steps.answer_body import decoded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,12 +69,7 @@ def read_verdicts(body: bytes | memoryview, count: int) -> Verdicts:
     Raises:
         UnusableAnswer: not JSON of that shape, too few or too many results, or a score outside 0 to 1.
     """
-    try:
-        response = _response.decode(body)
-    except msgspec.ValidationError as error:
-        raise UnusableAnswer(f"not a moderations response: {error}; it begins {_beginning(body)}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UnusableAnswer(f"not JSON: {error}; it begins {_beginning(body)}") from None
+    response = decoded(_response, body, "not a moderations response")
     if len(response.results) != count:
         raise UnusableAnswer(f"{len(response.results)} results came for {count} inputs")
     for result in response.results:
@@ -169,7 +165,3 @@ def _others(result: Result) -> list[dict[str, Any]] | None:
         {"category": name, "flagged": result.categories.get(name), "score": result.category_scores.get(name)}
         for name in further
     ] or None
-
-
-def _beginning(body: bytes | memoryview) -> str:
-    return repr(bytes(body[:80]).decode("utf-8", "replace"))

@@ -27,6 +27,7 @@ from penstock.steps.chat_rules import problems_of
 from penstock.steps.chat_settings import Message
 from penstock.steps.json_schemas import placed
 from penstock.steps.named_files import NamedFile
+from penstock.steps.rendering import asked_by_row
 
 if TYPE_CHECKING:
     import polars as pl
@@ -120,11 +121,9 @@ class Chat(ChatFields):
         """The messages as JSON; null where they cannot be made, empty where there is nothing to ask."""
         import polars as pl
 
-        ask = self._asker()
         columns = [self.messages_column] if self.messages_column else self.conversation.columns
         rows = frame.select(columns).iter_rows(named=True) if columns else ({} for _ in range(len(frame)))
-        asked = [ask(row) for row in rows]
-        return pl.Series("payload", [None if isinstance(one, Fault) else one for one in asked], dtype=pl.String)
+        return asked_by_row(map(self._asker(), rows), pl.String())
 
     def named_files(self, payload: str) -> Sequence[NamedFile]:
         """The images that are files."""

@@ -14,9 +14,11 @@ import msgspec
 
 from penstock.errors import UnusableAnswer
 from penstock.items import Usage
+from penstock.steps.answer_body import beginning, decoded
 
 _MOST_TOKENS = 1_000_000_000
-_SHOWN = 80
+NO_COMPLETION = "no chat completion"
+"""What is said of JSON of another shape."""
 
 
 class Function(msgspec.Struct):
@@ -94,7 +96,7 @@ def read_completion(body: bytes | memoryview, count: int) -> Reply:
         UnusableAnswer: not JSON of that shape, an error in it, fewer or more choices than asked for, indexes that are
             not 0 to count-1 once each, or a choice without a finish reason.
     """
-    completion = decoded(_decoder, body)
+    completion = decoded(_decoder, body, NO_COMPLETION)
     refuse_error(completion.error)
     if completion.choices is None:
         raise UnusableAnswer(f"no chat completion: it has no choices; it begins {beginning(body)}")
@@ -108,22 +110,6 @@ def read_completion(body: bytes | memoryview, count: int) -> Reply:
             raise UnusableAnswer(f"choice {index} has no message; it begins {beginning(body)}")
         found[index] = whole_choice(index, choice.message, choice.finish_reason, choice.logprobs)
     return Reply(in_order(found, count), read_usage(completion.model, completion.usage))
-
-
-def decoded(decoder: msgspec.json.Decoder[Any], body: bytes | memoryview | str) -> Any:
-    """JSON as the decoder's type.
-
-    Raises:
-        UnusableAnswer: it is not.
-    """
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise UnusableAnswer(f"no chat completion: {error}; it begins {beginning(body)}") from None
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise UnusableAnswer(f"not JSON: {error}; it begins {beginning(body)}") from None
-    except RecursionError:
-        raise UnusableAnswer(f"the JSON is nested too deeply; it begins {beginning(body)}") from None
 
 
 def refuse_error(error: object) -> None:
@@ -175,12 +161,6 @@ def read_usage(model: str | None, usage: object) -> Usage:
         completion_tokens=_count(fields.get("completion_tokens")),
         cached_tokens=_count(cached),
     )
-
-
-def beginning(body: bytes | memoryview | str) -> str:
-    """The first bytes of a body, for messages."""
-    text = body[:_SHOWN] if isinstance(body, str) else bytes(body[:_SHOWN]).decode("utf-8", "replace")
-    return repr(text)
 
 
 def _count(value: object) -> int:

@@ -14,14 +14,14 @@ from typing import Any
 import msgspec
 
 from penstock.errors import UnusableAnswer
+from penstock.steps.answer_body import beginning, decoded
 from penstock.steps.chat_answers import (
+    NO_COMPLETION,
     Call,
     Choice,
     Function,
     Reply,
     Said,
-    beginning,
-    decoded,
     in_order,
     read_usage,
     refuse_error,
@@ -69,7 +69,7 @@ def read_stream(body: bytes | memoryview, count: int) -> Reply:
             break
         if kind == "error":
             raise UnusableAnswer(f"an error in the stream: {data[:300]}")
-        chunk = decoded(_decoder, data)
+        chunk = decoded(_decoder, data, NO_COMPLETION)
         refuse_error(chunk.error)
         model = model or chunk.model
         usage = chunk.usage or usage

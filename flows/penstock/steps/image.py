@@ -12,10 +12,11 @@ from pydantic import Field, ValidationInfo, field_validator
 from penstock.errors import UnusableAnswer
 from penstock.expressions import Template
 from penstock.items import Answer, Cause, Fault, Packing, Usage
+from penstock.steps.answer_body import beginning, decoded
 from penstock.steps.base import ApiStep, Columns, SavedFile
+from penstock.steps.file_settings import AnswerFolder, FileName
 from penstock.steps.naming import prefixed, with_columns
 from penstock.steps.rendering import rendered, template_fault
-from penstock.values import FilePath
 
 if TYPE_CHECKING:
     import polars as pl
@@ -131,14 +132,10 @@ class Image(ApiStep):
     format: Literal["png", "jpeg", "webp"] = Field(
         default="png", description="Format of the files; the dall-e models draw png only."
     )
-    folder: FilePath = Field(
-        min_length=1,
-        description="Folder of the files, which is made. The path of each stands in the column `path`.",
+    folder: AnswerFolder = Field(
         examples=["../out/pictures"],
     )
-    file_name: Template = Field(
-        min_length=1,
-        description="Template of how a file's name begins; a mark of what was asked and the ending are added.",
+    file_name: FileName = Field(
         examples=["{{ product_id }}"],
     )
     output: str = Field(
@@ -251,7 +248,9 @@ class Image(ApiStep):
         """The pictures, known to be such by how they begin."""
         import pyarrow as pa
 
-        answer = _decoded(body)
+        answer = decoded(_decoder, body, "not an answer with pictures")
+        if answer.error is not None:
+            raise UnusableAnswer(f"a success with an error in it; it begins {beginning(body)}")
         if len(answer.data) != self.n:
             raise UnusableAnswer(f"{len(answer.data)} pictures came where {self.n} were asked for")
         cells = [cell for image in answer.data for cell in (self._picture(image), image.revised_prompt)]
@@ -277,22 +276,6 @@ class Image(ApiStep):
         return content
 
 
-def _decoded(body: bytes | memoryview) -> _Response:
-    try:
-        answer = _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise UnusableAnswer(f"not an answer with pictures: {error}; it begins {_beginning(body)}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UnusableAnswer(f"not JSON: {error}; it begins {_beginning(body)}") from None
-    if answer.error is not None:
-        raise UnusableAnswer(f"a success with an error in it; it begins {_beginning(body)}")
-    return answer
-
-
 def _tokens(told: float | None) -> int:
     """0, which is unknown, for what cannot be a count: a paid picture is not lost for it."""
     return int(told) if told is not None and 0 < told <= _MOST_TOKENS else 0
-
-
-def _beginning(body: bytes | memoryview) -> str:
-    return repr(bytes(body[:80]).decode("utf-8", "replace"))

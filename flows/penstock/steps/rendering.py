@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ExpressionError
@@ -35,6 +35,17 @@ def rendered(template: str, frame: pl.DataFrame) -> pl.Series:
             return None
 
     return pl.Series("payload", [text_of(row) for row in frame.iter_rows(named=True)], dtype=pl.String)
+
+
+def asked_by_row(asked: Iterable[Any], kind: pl.DataType) -> pl.Series:
+    """The payloads of rows that are made one by one, null where a `Fault` came.
+
+    Args:
+        kind: of the payloads: text, or lists of texts.
+    """
+    import polars as pl
+
+    return pl.Series("payload", [None if isinstance(each, Fault) else each for each in asked], dtype=kind)
 
 
 def template_fault(template: str, row: Mapping[str, Any]) -> Fault | None:

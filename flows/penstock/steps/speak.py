@@ -11,8 +11,9 @@ from penstock.errors import ExpressionError
 from penstock.expressions import Template, renderer
 from penstock.items import Answer, Cause, Fault, Packing, Usage
 from penstock.steps.base import ApiStep, Columns, SavedFile
+from penstock.steps.file_settings import AnswerFolder, FileName
 from penstock.steps.naming import prefixed, with_columns
-from penstock.values import FilePath
+from penstock.steps.rendering import asked_by_row
 
 if TYPE_CHECKING:
     import polars as pl
@@ -71,14 +72,10 @@ class Speak(ApiStep):
         description="How to speak, in words. Models tts-1 and tts-1-hd refuse it.",
         examples=["Slowly and warmly, like a night-time radio host."],
     )
-    folder: FilePath = Field(
-        min_length=1,
-        description="Folder of the files, which is made. The path of each stands in the column `path`.",
+    folder: AnswerFolder = Field(
         examples=["../out/spoken"],
     )
-    file_name: Template = Field(
-        min_length=1,
-        description="Template of how a file's name begins; a mark of what was asked and the ending are added.",
+    file_name: FileName = Field(
         examples=["{{ product_id }}"],
     )
     max_characters: int = Field(
@@ -129,9 +126,7 @@ class Speak(ApiStep):
         """The text of each row, or the parts of it."""
         import polars as pl
 
-        asked = [self._asked(row) for row in frame.iter_rows(named=True)]
-        texts = [None if isinstance(each, Fault) else each for each in asked]
-        return pl.Series("payload", texts, dtype=pl.List(pl.String))
+        return asked_by_row(map(self._asked, frame.iter_rows(named=True)), pl.List(pl.String()))
 
     def payload_error(self, row: Mapping[str, Any]) -> Fault:
         """The template's error, or that the text is too long for the format."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from penstock.expressions import Template
+from penstock.steps.file_settings import FileName
 from penstock.values import FilePath
 
 
@@ -21,9 +21,7 @@ class Subtitles(BaseModel):
         description="Folder of the files, which is made; the paths stand in the columns `srt_path` and `vtt_path`.",
         examples=["../out/subtitles"],
     )
-    file_name: Template = Field(
-        min_length=1,
-        description="Template of how a file's name begins; a mark of what was asked and the ending are added.",
+    file_name: FileName = Field(
         examples=["{{ call_id }}"],
     )
     formats: list[Literal["srt", "vtt"]] = Field(

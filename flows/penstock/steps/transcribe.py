@@ -16,6 +16,7 @@ from penstock.items import Answer, Cause, Fault, Packing, Usage
 from penstock.steps.base import ApiStep, Columns, SavedFile
 from penstock.steps.named_files import NamedFile, content_mark
 from penstock.steps.naming import prefixed, with_columns
+from penstock.steps.rendering import asked_by_row
 from penstock.steps.subtitles import Subtitles
 from penstock.values import Duration, FilePath
 
@@ -199,9 +200,7 @@ class Transcribe(ApiStep):
         """One payload per recording, or per part of one; looks at the files, of long ones at every second."""
         import polars as pl
 
-        asked = [self._asked(row) for row in frame.iter_rows(named=True)]
-        texts = [None if isinstance(each, Fault) else each for each in asked]
-        return pl.Series("payload", texts, dtype=pl.List(pl.String))
+        return asked_by_row(map(self._asked, frame.iter_rows(named=True)), pl.List(pl.String()))
 
     def payload_error(self, row: Mapping[str, Any]) -> Fault:
         """The template's error, or why the file cannot be transcribed."""

@@ -15,6 +15,7 @@ import msgspec
 
 from penstock.errors import UnusableAnswer
 from penstock.items import Usage
+from penstock.steps.answer_body import beginning, decoded
 
 _UNSPACED = frozenset(
     ["chinese", "japanese", "thai", "lao", "khmer", "burmese", "myanmar", "cantonese", "zh", "ja", "th", "lo", "km",
@@ -22,7 +23,6 @@ _UNSPACED = frozenset(
 )  # fmt: skip
 """Languages that put no space between sentences, by their names and codes."""
 _MOST = 1_000_000_000
-_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +88,16 @@ def read_transcript(
         UnusableAnswer: not JSON of that shape, an error in it, a time that is none, or no segments or words where
             they were asked for.
     """
-    answer = _decoded(body)
+    answer = decoded(_decoder, body, "not a transcription")
+    if answer.error is not None:
+        raise UnusableAnswer(f"a success with an error in it; it begins {beginning(body)}")
     if timed and answer.segments is None:
         raise UnusableAnswer(
             f"no segments came; a server that does not know verbose_json is asked with response_format: json; "
-            f"it begins {_beginning(body)}"
+            f"it begins {beginning(body)}"
         )
     if words and answer.words is None:
-        raise UnusableAnswer(f"no words with times came; it begins {_beginning(body)}")
+        raise UnusableAnswer(f"no words with times came; it begins {beginning(body)}")
     start, end = part or (0.0, math.inf)
     told = _number(answer.duration)
     transcript = Transcript(
@@ -126,18 +128,6 @@ def joined(parts: Sequence[Transcript]) -> Transcript:
     )
 
 
-def _decoded(body: bytes | memoryview) -> _Response:
-    try:
-        answer = _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise UnusableAnswer(f"not a transcription: {error}; it begins {_beginning(body)}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UnusableAnswer(f"not JSON: {error}; it begins {_beginning(body)}") from None
-    if answer.error is not None:
-        raise UnusableAnswer(f"a success with an error in it; it begins {_beginning(body)}")
-    return answer
-
-
 def _times(each: _Segment | _Word, start: float, end: float) -> dict[str, float]:
     """In order, and within the part: models are known to hear things after the end of what they were sent."""
     if not -_MOST < each.start < _MOST or not -_MOST < each.end < _MOST:
@@ -163,7 +153,3 @@ def _number(value: float | str | None) -> float | None:
     except ValueError:
         return None
     return number if number is not None and 0 <= number <= _MOST else None
-
-
-def _beginning(body: bytes | memoryview) -> str:
-    return repr(bytes(body[:_SHOWN]).decode("utf-8", "replace"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.errors import InvalidAnswer, UnusableAnswer
+from penstock.steps.answer_body import decoded
 
 if TYPE_CHECKING:
     import polars as pl
@@ -169,15 +170,10 @@ def _tokens(usage: _Usage | None) -> int:
 
 def _decode(body: bytes | memoryview) -> _Base64Response | _FloatResponse:
     try:
-        try:
-            return _base64.decode(body)
-        except msgspec.ValidationError:
-            # Some servers send floats whatever they are asked for.
-            return _floats.decode(body)
-    except msgspec.ValidationError as error:
-        raise UnusableAnswer(f"not an embeddings response: {error}; it begins {_beginning(body)}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UnusableAnswer(f"not JSON: {error}; it begins {_beginning(body)}") from None
+        return _base64.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        # Some servers send floats whatever they are asked for.
+        return decoded(_floats, body, "not an embeddings response")
 
 
 def _as_bytes(entry: _Base64 | _Floats) -> bytes:
@@ -207,7 +203,3 @@ def _is_zero(vector: bytes, number: str = "f") -> bool:
     return not vector.strip(b"\x00\x80") and not any(
         struct.unpack(f"<{len(vector) // struct.calcsize(number)}{number}", vector)
     )
-
-
-def _beginning(body: bytes | memoryview) -> str:
-    return repr(bytes(body[:80]).decode("utf-8", "replace"))
