@@ -1,42 +1,59 @@
 """Keys: named in files, held by the environment, and taken out of everything that Penstock writes.
 
-A `Secret` is the *name* of an environment variable. Its value is read when a client is made, in the process that
-sends the request, and is never stored. Each value that was read is also remembered here, for `redact`.
+A `Secret` is the *name* of an environment variable, or of a place that somebody offers by `offer_place`. Its value is
+read when a client is made, in the process that sends the request, and is never stored. Each value that was read is
+also remembered here, for `redact`.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from penstock.errors import InputError
 
 MASK = "***"
+ENVIRONMENT = "environment variable"
+PREFECT_SECRET = "Prefect Secret block"  # noqa: S105  # the place, not a secret
+"""Places of keys, in the words of messages."""
 _SHORTEST_MASKED = 6
 # What keys of this field look like, for text from servers that quote a key this process never read.
 _KEY_SHAPE = re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{8,}")
 # Longer, so that no word of a text that is looked at for keys is taken for one.
 _WHOLE_KEY = re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{20,}")
 _known: set[str] = set()
+_places: dict[str, Callable[[str], str]] = {}
+
+
+def offer_place(place: str, read: Callable[[str], str]) -> None:
+    """Let secrets of `place` be read by `read`, which takes a name, and raises `InputError` where there is none."""
+    _places[place] = read
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """The name of an environment variable that holds a key.
+    """The name of an environment variable that holds a key, or of another place that does.
 
     Attributes:
         name: for example ``OPENAI_API_KEY``.
+        place: where the name is to be looked up.
     """
 
     name: str
+    place: str = ENVIRONMENT
 
     def reveal(self) -> str:
         """The value, and from now on `redact` knows it.
 
         Raises:
-            InputError: the variable is not set or empty.
+            InputError: the variable is not set or empty, or the place does not know the name.
         """
+        if self.place != ENVIRONMENT:
+            value = self._elsewhere()
+            remember(value)
+            return value
         value = os.environ.get(self.name, "").strip()
         if not value:
             raise InputError(
@@ -44,6 +61,17 @@ class Secret:
                 f"Set it (export {self.name}=...), or rehearse without a key: --provider sandbox"
             )
         remember(value)
+        return value
+
+    def _elsewhere(self) -> str:
+        if self.place not in _places:
+            raise InputError(
+                f"the {self.place} {self.name!r} is read by runs only, and this is none; "
+                f"name an environment variable in its place"
+            )
+        value = _places[self.place](self.name).strip()
+        if not value:
+            raise InputError(f"the {self.place} {self.name!r} is empty, and the provider needs it as its API key")
         return value
 
 

@@ -24,6 +24,8 @@ BY_CI = ".ci/run runs the same in a fresh virtual environment"
 REFRESH = "PENSTOCK_REFRESH_DOCS" in os.environ
 SERVES = "it runs until Ctrl-C; the fixture below and tests/sandbox start the same"
 ASKS = "it needs the server of the command before on a fixed port; tests/sandbox asks the same of a free one"
+SCHEDULED = "it needs a Prefect server of its own for long; tests/flow/test_flow_nights.py runs the same"
+POSTGRES = "it changes the machine; tests/flow/test_flow_nights.py runs on a PostgreSQL of its own when it is asked to"
 QUICKSTART = (
     "python3 -m venv .venv && .venv/bin/pip install --quiet --editable . "
     "&& .venv/bin/penstock run pipelines/embed_reviews.yaml"
@@ -41,6 +43,19 @@ NOT_RUN = {
     'curl -i http://127.0.0.1:8080/v1/models -H "Authorization: Bearer sk-sandbox" -H "x-sandbox-fault: 503"': ASKS,
     "curl http://127.0.0.1:8080/_sandbox/faults "
     '-d \'{"faults": ["503:100%"], "latency": "1s", "poison": [], "seed": 1}\'': ASKS,
+    "prefect server start --background": SCHEDULED,
+    "export PREFECT_API_URL=http://127.0.0.1:4200/api": SCHEDULED,
+    "penstock deploy nightly.yaml": SCHEDULED,
+    "OPENAI_API_KEY=sk-... prefect worker start --pool penstock": SCHEDULED,
+    "prefect deployment run nightly-reviews/deployed": SCHEDULED,
+    "penstock deploy nightly.yaml --zombie-automation": SCHEDULED,
+    "penstock serve nightly.yaml": SCHEDULED,
+    "cd flows && prefect --no-prompt deploy --all": SCHEDULED,
+    "apt-get install postgresql": POSTGRES,
+    "sudo -u postgres createuser prefect": POSTGRES,
+    "sudo -u postgres createdb --owner prefect prefect": POSTGRES,
+    "sudo -u postgres psql prefect -c 'create extension pg_trgm'": POSTGRES,
+    "export PREFECT_SERVER_DATABASE_CONNECTION_URL=postgresql+asyncpg://prefect@127.0.0.1/prefect": POSTGRES,
     "export OPENAI_API_KEY=sk-...": "the tests set a key of their own, good for a sandbox server only",
 }
 NOT_RUN_PYTHON = {Path("docs/guide/sandbox.md"): "a piece of a test; tests/sandbox has such tests in whole"}

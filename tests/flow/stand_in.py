@@ -46,7 +46,7 @@ class StandIn:
         self.finished += 1
         if self.control.stopped:
             return SimpleNamespace(account=None, status="stopped")
-        account = SimpleNamespace(read=10, written=8, filtered=1, merged=0, failed=1)
+        account = SimpleNamespace(read=10, added=0, branched=0, written=8, filtered=1, merged=0, failed=1)
         usage = SimpleNamespace(requests=3, usd=None)
         return SimpleNamespace(account=account, usage=usage, run_id=self.run_id)
 

@@ -8,6 +8,7 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from penstock.flow.row_count import RowCount
 from penstock.values import format_duration, format_usd
 
 if TYPE_CHECKING:
@@ -27,10 +28,7 @@ class Progress:
         self._session = session
         self._quiet = quiet
         self._live: Live | None = None
-        tasks = session.plan.tasks
-        self._total = sum(session.plan.partitions[index].rows for index in {task.partition for task in tasks})
-        # A row is counted once in every segment that it goes through.
-        self._segments = max(1, len({task.segment for task in tasks}))
+        self._rows = RowCount(session.plan)
         self._began = time.monotonic()
         self._shown = self._began
         self._every = _EVERY_LIVE if sys.stderr.isatty() else _EVERY_PLAIN
@@ -67,16 +65,16 @@ class Progress:
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
-        bar = ProgressBar(total=max(1, self._total), completed=min(self._total, self._done(meter)), width=60)
+        bar = ProgressBar(total=1.0, completed=self._rows.share(meter), width=60)
         self._live.update(Group(bar, Text(text)))
 
     def line(self, meter: dict[str, Any], now: float) -> str:
         """One line: rows, requests a second, tokens a minute, dollars, errors by cause, time left."""
-        done, tokens = self._done(meter), meter["prompt_tokens"] + meter["completion_tokens"]
+        done, tokens = self._rows.done(meter), meter["prompt_tokens"] + meter["completion_tokens"]
         requests_rate, tokens_rate = self._rates(now, meter["requests"], tokens)
-        share = min(1.0, done / self._total) if self._total else 1.0
+        share = self._rows.share(meter)
         parts = [
-            f"{done:,} of {self._total:,} rows ({share:.0%})",
+            f"{done:,} of {self._rows.total:,} rows ({share:.0%})",
             f"{requests_rate:,.0f} requests/s",
             f"{tokens_rate * 60:,.0f} tokens/min",
             format_usd(meter["usd"]),
@@ -93,9 +91,6 @@ class Progress:
         elif share == 1:
             parts.append("writing the result")
         return " · ".join(parts)
-
-    def _done(self, meter: dict[str, Any]) -> int:
-        return int(meter["rows_done"] + meter["rows_failed"]) // self._segments
 
     def _rates(self, now: float, requests: int, tokens: int) -> tuple[float, float]:
         """Requests and tokens a second over the last ten seconds."""

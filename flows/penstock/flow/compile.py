@@ -7,8 +7,9 @@ Prefect's form for a run asks for the pipeline's own parameters, with their type
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -63,7 +64,7 @@ def compile_pipeline(
     return build_flow(
         loaded,
         body,
-        options=[name for name in _RUN_OPTIONS if name not in loaded.spec.params],
+        options=run_options(loaded),
         flow_run_name=lambda: f"{loaded.spec.name} {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S}",
         hooks={name: list(functions) for name, functions in hooks.items() if functions},
     )
@@ -151,6 +152,23 @@ def _docstring(params: Mapping[str, Param], options: Sequence[str]) -> str:
     return "\n".join(["A pipeline.", "", "Args:", *described]) if described else "A pipeline."
 
 
+def parameter_schema(loaded: Loaded) -> dict[str, Any]:
+    """What Prefect's form for a run asks for: the pipeline's parameters and the run options, as a JSON Schema."""
+    flow = build_flow(loaded, lambda values: values, options=run_options(loaded))
+    return flow.parameters.model_dump(mode="json", exclude_unset=True)
+
+
+def run_options(loaded: Loaded) -> list[str]:
+    """The run options that a flow of this pipeline takes: those that it has no parameter of the same name for."""
+    return [name for name in _RUN_OPTIONS if name not in loaded.spec.params]
+
+
+def as_json_values(loaded: Loaded, given: Iterable[str]) -> dict[str, Any]:
+    """The values of the parameters `given` as Prefect keeps them: dates as texts, all others as they are."""
+    values = {name: loaded.param_values[name] for name in given}
+    return {name: value.isoformat() if isinstance(value, dt.date) else value for name, value in values.items()}
+
+
 def as_texts(values: Mapping[str, Any]) -> dict[str, str]:
     """Values as ``-p name=value`` on the command line would give them."""
     return {
@@ -160,15 +178,26 @@ def as_texts(values: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def read_pipeline(file: Path) -> Loaded:
+def read_pipeline(file: Path, params: Mapping[str, str] | None = None) -> Loaded:
     """The pipeline, also where its source is not, and with any value for parameters that each run must give.
 
+    Args:
+        file: the pipeline file.
+        params: values of parameters, as on the command line.
+
     Raises:
-        SpecError: the file has mistakes.
+        SpecError: the file has mistakes, or no such parameter.
     """
     content = read_bytes(str(file))
     text = decoded(content, str(file))
-    return load_text(text, file=str(file), folder=file.resolve().parent, params=_required(text), source_may_miss=True)
+    return load_text(
+        text,
+        file=str(file),
+        folder=file.resolve().parent,
+        sha256=hashlib.sha256(content).hexdigest(),
+        params=_required(text) | dict(params or {}),
+        source_may_miss=True,
+    )
 
 
 def _required(text: str) -> dict[str, str]:

@@ -44,7 +44,8 @@ def end_state(session: RunSession, defect: BaseException | None) -> EndState:
     """Finish the session and say how it ended.
 
     Completed when every row has a fate, error rows included; Cancelled when somebody asked it to stop; Failed when it
-    ended early for another reason or by a defect.
+    ended early for another reason or by a defect, or when more rows failed than `errors.stop_above` allows: a source of
+    less than 200 rows is never stopped by it, and its output is there, but somebody should look.
 
     Raises:
         AccountError: the rows do not add up.
@@ -55,9 +56,20 @@ def end_state(session: RunSession, defect: BaseException | None) -> EndState:
     stopped = session.control.stopped
     # A stop that came when all was published already changes nothing, unless something was still on its way.
     if stopped is None or record.status.value in {"completed", "completed_with_errors"}:
-        return EndState("Completed", redact(summary(record)), record)
+        over = too_many(session, record)
+        state: Literal["Completed", "Failed"] = "Failed" if over else "Completed"
+        return EndState(state, redact(over + summary(record)), record)
     message = redact(f"{stopped}. It can be resumed: penstock resume {session.run_id}")
     return EndState("Cancelled" if isinstance(stopped, Interrupted) else "Failed", message, record, stopped)
+
+
+def too_many(session: RunSession, record: RunRecord) -> str:
+    """The beginning of a sentence that says that too many rows failed, or nothing."""
+    account, most = record.account, session.loaded.spec.errors.stop_above
+    came = account.read + account.added + account.branched if account else 0
+    if account is None or account.failed <= most * came:
+        return ""
+    return f"{account.failed / came:.1%} of the rows failed, and errors.stop_above allows {most:.1%}: "
 
 
 def summary(record: RunRecord) -> str:

@@ -39,17 +39,17 @@ def create_flow_run(
     return created
 
 
-def set_state(api: Api, flow_run_id: str, kind: str, message: str, *, timeout: float = 5.0) -> None:
-    """Put a flow run into the state ``CANCELLED``, ``CRASHED`` or another, whatever it is in.
+def set_state(api: Api, flow_run_id: str, kind: str, message: str, *, name: str = "", timeout: float = 5.0) -> None:
+    """Put a flow run into the state ``CANCELLED``, ``CRASHED`` or another, whatever it is in; `name` is what it shows.
 
     Raises:
         ServerUnavailable: the API does not answer, or does not know it.
     """
-    _set(api, f"/flow_runs/{flow_run_id}", kind, message, timeout)
+    _set(api, f"/flow_runs/{flow_run_id}", kind, message, name=name, timeout=timeout)
 
 
-def _set(api: Api, path: str, kind: str, message: str, timeout: float) -> None:
-    state = {"type": kind, "name": kind.capitalize(), "message": message}
+def _set(api: Api, path: str, kind: str, message: str, *, name: str = "", timeout: float = 5.0) -> None:
+    state = {"type": kind, "name": name or kind.capitalize(), "message": message}
     call(api, "POST", f"{path}/set_state", {"state": state, "force": True}, timeout=timeout, patience=timeout)
 
 
@@ -102,7 +102,7 @@ def mark_crashed(
             set_state(api, flow_run_id, "CRASHED", message)
         wanted = _unfinished(flow_run_id) | {"limit": _MOST_MARKED}
         for task_run in call(api, "POST", "/task_runs/filter", wanted, patience=5).body:
-            _set(api, f"/task_runs/{task_run['id']}", "CRASHED", message, 5.0)
+            _set(api, f"/task_runs/{task_run['id']}", "CRASHED", message)
     except ServerRefused as error:
         return error.status == 404
     except ServerUnavailable:

@@ -24,6 +24,7 @@ from penstock.errors import PenstockError
 from penstock.secrets import redact
 
 _BUSY = frozenset({429, 502, 503, 504})
+_LONGEST_DETAIL = 20_000
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -112,7 +113,8 @@ def _call_once(api: Api, method: str, path: str, body: Any, timeout: float) -> A
             headers = {name.lower(): value for name, value in response.headers.items()}
     except urllib.error.HTTPError as error:
         with error:
-            raise ServerRefused(f"{api.url} answered {error.code} {error.reason}", error.code) from None
+            message = f"{api.url} answered {error.code} {error.reason}{_detail(error)}"
+            raise ServerRefused(redact(message), error.code) from None
     except (OSError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise ServerUnavailable(redact(f"{api.url} does not answer ({reason})")) from error
@@ -120,6 +122,15 @@ def _call_once(api: Api, method: str, path: str, body: Any, timeout: float) -> A
         return Answer(json.loads(content) if content else None, headers)
     except ValueError:
         raise ServerUnavailable(f"{api.url} answers, but not as a Prefect API does") from None
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    """What the API says is wrong with a request, in the end of a sentence."""
+    try:
+        told = json.loads(error.read(_LONGEST_DETAIL)).get("detail", "")
+    except (OSError, http.client.HTTPException, ValueError, AttributeError):
+        return ""
+    return f": {told}" if isinstance(told, str) and told else ""
 
 
 def _headers(api: Api) -> dict[str, str]:

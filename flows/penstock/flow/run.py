@@ -25,6 +25,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
 from prefect.states import Failed
 
 from penstock.errors import Interrupted, RunStopped
+from penstock.flow.artifacts import show_end, showing_progress
 from penstock.flow.compile import build_flow
 from penstock.flow.connection import Connection
 from penstock.flow.contract import RunSession
@@ -33,6 +34,7 @@ from penstock.flow.embedded import revive
 from penstock.flow.ending import EndState, end_state
 from penstock.flow.flow_runs import create_flow_run, mark_crashed, set_state, wait_until_recorded
 from penstock.flow.rest import ServerUnavailable
+from penstock.flow.secret_blocks import offer_blocks
 from penstock.flow.server_folder import ServerFolder
 from penstock.flow.stopping import StopWatch, watching
 from penstock.flow.walk import walk
@@ -94,8 +96,10 @@ def execute(
 
     Raises:
         ServerUnavailable: Prefect's API refuses the run or dies before it begins.
+        InputError: a Secret block that the pipeline names is not there.
         Exception: what a defect of ours or of the user's code raised in a task.
     """
+    offer_blocks(session.loaded.spec.key_blocks)
     execution = _Execution(session, connection)
     execution.announce()
     thread = _FlowThread(execution)
@@ -196,11 +200,24 @@ class _Execution:
             return Failed(message="the Prefect API came back too late")
         self.has_begun.set()
         try:
-            self.defect = walk(self.session)
+            with self._progress():
+                self.defect = walk(self.session)
         finally:
             self.has_walked.set()
         self.ended = end_state(self.session, self.defect)
+        if self._is_shown and self.ended.record is not None:
+            show_end(self.connection.api, self.flow_run_id, self.ended.record)
         return self.ended.for_prefect()
+
+    @property
+    def _is_shown(self) -> bool:
+        """Whether somebody can look at the run in Prefect's UI: an embedded server has none."""
+        return self.connection.kind == "configured"
+
+    def _progress(self) -> contextlib.AbstractContextManager[None]:
+        if not self._is_shown:
+            return contextlib.nullcontext()
+        return showing_progress(self.connection.api, self.flow_run_id, self.session.plan, self.session.control)
 
     def _settings(self) -> contextlib.AbstractContextManager[Any]:
         """Prefect's settings for this run.

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from penstock.errors import InputError
 from penstock.flow.configured import Configured, configured_api
 from penstock.flow.connection import Connection, connect_prefect, forget_own
 from penstock.flow.embedded import START_LIMIT, Hold, hold, nothing
 from penstock.flow.rest import Api, ServerRefused, ServerUnavailable, call
-from penstock.flow.server_folder import ServerFolder, idle_limit
+from penstock.flow.server_folder import TOKEN_HEADER, ServerFolder, idle_limit
 
-__all__ = ["Boot", "Connection", "ServerRefused", "ServerUnavailable", "begin"]
+__all__ = ["Boot", "Connection", "ServerRefused", "ServerUnavailable", "begin", "scheduling_api"]
 
 _FALSE = {"0", "false", "no", "off"}
 
@@ -88,11 +89,34 @@ def begin(*, keep: bool | None = None) -> Boot:
     return Boot(hold(ServerFolder.of_user(), idle_limit() if keep else 0.0, is_asked=is_asked))
 
 
-def _probe(configured: Configured) -> None:
-    """Ask the API that the user named whether it lives."""
+def scheduling_api() -> Api:
+    """The Prefect API that the user configured, if it can run schedules.
+
+    Raises:
+        InputError: none is configured, or it is an embedded server, which has no scheduler.
+        ServerUnavailable: it does not answer.
+    """
+    forget_own()
+    configured = configured_api()
+    if configured is None:
+        raise InputError(
+            "schedules need a Prefect server, and none is configured: the one that runs start by themselves has no "
+            "scheduler. Start one with `prefect server start`, and name it: "
+            "export PREFECT_API_URL=http://127.0.0.1:4200/api (or use Prefect Cloud: prefect cloud login)"
+        )
+    if TOKEN_HEADER in _probe(configured):
+        raise InputError(
+            f"{configured.api.url} (from {configured.origin}) is the server that runs start by themselves, and it has "
+            "no scheduler: start another one with `prefect server start`"
+        )
+    return configured.api
+
+
+def _probe(configured: Configured) -> Mapping[str, str]:
+    """Ask the API that the user named whether it lives; the headers of its answer."""
     api = configured.api
     try:
-        call(api, "GET", "/health", timeout=10)
+        return call(api, "GET", "/health", timeout=10).headers
     except ServerRefused as error:
         if error.status in {401, 403}:
             raise ServerUnavailable(

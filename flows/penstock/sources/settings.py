@@ -273,6 +273,11 @@ class SourceSettings(BaseModel):
         return names_in(self.key)
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether the rows come over a network: from object storage or a database server."""
+        return not str(self.uri).startswith("sqlite:") if self.sql else "://" in str(self.path)
+
+    @property
     def kind(self) -> Format | None:
         """The files' format as far as the settings tell it."""
         return None if self.sql else self.format or format_of(self.path)

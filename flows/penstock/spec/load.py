@@ -111,8 +111,8 @@ def load_text(
     """As `load`, from text; `first_line` and `indent` say where it stands in `file` when it is a part of that.
 
     Args:
-        source_may_miss: whether a source that cannot be read is no mistake, as in documentation; then only the
-            syntax of expressions is checked.
+        source_may_miss: whether a source that cannot be read is no mistake, as in documentation and when a pipeline
+            is deployed; then only the syntax of expressions is checked. One on another machine is not even asked.
     """
     from penstock.spec.reading import Reading
 

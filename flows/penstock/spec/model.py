@@ -14,6 +14,7 @@ from penstock.spec.budget import Budget
 from penstock.spec.errors_key import ErrorSettings
 from penstock.spec.params import Param
 from penstock.spec.provider import PROVIDERS, ProviderSettings
+from penstock.spec.schedule import ScheduleSettings
 from penstock.steps import KINDS as STEPS
 from penstock.steps import ApiStep, Step
 
@@ -79,6 +80,11 @@ class Spec(BaseModel):
     budget: Budget | None = Field(
         default=None, description="What a run may use up; no bound if left out.", examples=[{"usd": 25}]
     )
+    schedule: ScheduleSettings | None = Field(
+        default=None,
+        description="When it runs by itself; read by `penstock deploy` and `penstock serve`, and by nothing else.",
+        examples=[{"cron": "0 2 * * *", "timezone": "Europe/Berlin"}],
+    )
 
     @property
     def api_steps(self) -> list[ApiStep]:
@@ -139,6 +145,12 @@ class Spec(BaseModel):
     def key_variables(self) -> list[str]:
         """The environment variables that a run needs as keys."""
         named = [provider.key_variable for provider in self.used_providers.values()]
+        return list(dict.fromkeys(name for name in named if name))
+
+    @property
+    def key_blocks(self) -> list[str]:
+        """The Secret blocks of Prefect that a run needs as keys."""
+        named = [provider.key_block for provider in self.used_providers.values()]
         return list(dict.fromkeys(name for name in named if name))
 
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 
 from penstock.errors import InputError
 from penstock.faults import FAULTS, FaultRule, parse_faults
-from penstock.secrets import Secret
+from penstock.secrets import PREFECT_SECRET, Secret
 from penstock.values import Count, Duration, parse_duration
 
 if TYPE_CHECKING:
@@ -21,18 +21,29 @@ SANDBOX_KEY = "PENSTOCK_SANDBOX_KEY"
 """The variable that holds the sandbox's key; whoever starts the sandbox sets it."""
 OPENAI_KEY = "${OPENAI_API_KEY}"
 _OPENAI_HOST = "api.openai.com"
-_KEY = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# Prefect's own rule for the names of blocks.
+_BLOCK = re.compile(r"\$\{prefect-secret:([a-z0-9][a-z0-9-]*)\}")
 _CONFIG = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
-def is_key_reference(text: str) -> bool:
+def is_variable(text: str) -> bool:
     """Whether `text` names an environment variable, ``${NAME}``, and nothing else."""
-    return _KEY.fullmatch(text) is not None
+    return _VARIABLE.fullmatch(text) is not None
+
+
+def is_key_reference(text: str) -> bool:
+    """Whether `text` names a place where a key is, ``${NAME}`` or ``${prefect-secret:name}``, and nothing else."""
+    return is_variable(text) or _BLOCK.fullmatch(text) is not None
 
 
 def _key_reference(text: str) -> str:
+    if text.startswith("${prefect-secret:") and not is_key_reference(text):
+        raise ValueError("a Secret block's name holds a-z, 0-9 and - only: write ${prefect-secret:openai-key}")
     if not is_key_reference(text):
-        raise ValueError(f"keys live in the environment: write {OPENAI_KEY}")
+        raise ValueError(
+            f"keys live in the environment: write {OPENAI_KEY}, or ${{prefect-secret:openai-key}} for a Secret block"
+        )
     return text
 
 
@@ -70,7 +81,13 @@ def _fault(text: str) -> str:
 KeyReference = Annotated[
     str,
     AfterValidator(_key_reference),
-    WithJsonSchema({"type": "string", "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$", "examples": [OPENAI_KEY]}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^\$\{([A-Za-z_][A-Za-z0-9_]*|prefect-secret:[a-z0-9][a-z0-9-]*)\}$",
+            "examples": [OPENAI_KEY],
+        }
+    ),
 ]
 ServerAddress = Annotated[str, AfterValidator(_server_address)]
 Fault = Annotated[
@@ -261,6 +278,11 @@ class SandboxSettings(_Common):
         """The variable that the user must set: none."""
         return None
 
+    @property
+    def key_block(self) -> str | None:
+        """Prefect's Secret block that holds the key: none."""
+        return None
+
     def to_provider(self, name: str, base_url: str | None = None) -> Provider:
         """The server as the engine sees it.
 
@@ -287,9 +309,10 @@ class OpenAISettings(_Common):
         default=None,
         description=(
             "The environment variable that holds the key. ${OPENAI_API_KEY} if left out, or no key at all "
-            "where `base_url` is given. The key itself never stands in a file."
+            "where `base_url` is given. Or the Secret block of Prefect that holds it. The key itself never stands in a "
+            "file."
         ),
-        examples=[OPENAI_KEY],
+        examples=[OPENAI_KEY, "${prefect-secret:openai-key}"],
     )
     organization: str | None = Field(
         default=None, description="The organization that pays; OPENAI_ORG_ID if left out.", examples=["org-123"]
@@ -305,19 +328,30 @@ class OpenAISettings(_Common):
 
     @property
     def key_variable(self) -> str | None:
-        """The variable that the user must set; None when the server needs no key."""
-        match = _KEY.fullmatch(self.api_key or "")
+        """The variable that the user must set; None when the server needs no key, or Prefect has it."""
+        match = _VARIABLE.fullmatch(self.api_key or "")
         return match[1] if match else None
+
+    @property
+    def key_block(self) -> str | None:
+        """Prefect's Secret block that holds the key, by name."""
+        match = _BLOCK.fullmatch(self.api_key or "")
+        return match[1] if match else None
+
+    @property
+    def _secret(self) -> Secret | None:
+        if self.key_block:
+            return Secret(self.key_block, PREFECT_SECRET)
+        return Secret(self.key_variable) if self.key_variable else None
 
     def to_provider(self, name: str, base_url: str | None = None) -> Provider:
         """The server as the engine sees it; `base_url` replaces the one in the file."""
         from penstock.api.provider import Provider
 
-        variable = self.key_variable
         return Provider(
             name=name,
             base_url=(base_url or self.base_url).rstrip("/"),
-            api_key=Secret(variable) if variable else None,
+            api_key=self._secret,
             organization=self.organization or None,
             project=self.project or None,
             **self._policies(),

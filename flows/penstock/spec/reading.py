@@ -23,9 +23,10 @@ from penstock.spec.param_values import ParamReading
 from penstock.spec.positions import Document, Scalar, Span
 from penstock.spec.positions import Mapping as MappingNode
 from penstock.spec.positions import Path as Place
-from penstock.spec.provider import PROVIDERS, ProviderSettings, is_key_reference
+from penstock.spec.provider import PROVIDERS, ProviderSettings, is_key_reference, is_variable
 from penstock.spec.providers import check_used_providers, key_paths, read_provider
 from penstock.spec.references import Resolver, did_you_mean, nearest
+from penstock.spec.schedule import ScheduleSettings
 from penstock.spec.targets import check_targets
 from penstock.steps import KINDS as STEPS
 from penstock.steps import Columns
@@ -80,6 +81,7 @@ class Reading:
         self._section("source", SourceSettings, given)
         self._section("errors", ErrorSettings, given)
         self._section("budget", Budget, given)
+        self._section("schedule", ScheduleSettings, given)
         self._steps = read_steps(self._document, STEPS, given.get("steps"), self._folder)
         self._outputs = read_outputs(self._document, OUTPUTS, given.get("outputs"), self._folder)
         check_used_providers(self._document, self._steps, self._outputs, self._values, self._broken)
@@ -115,7 +117,7 @@ class Reading:
         named: set[Place] = set()
         for place in (("source", "uri"), ("source", "password")):
             key, node = self._document.find(place)
-            if key is not None and key.text == place[-1] and isinstance(node, Scalar) and is_key_reference(node.text):
+            if key is not None and key.text == place[-1] and isinstance(node, Scalar) and is_variable(node.text):
                 named.add(place)
         return frozenset(named)
 
@@ -201,6 +203,9 @@ class Reading:
     def _source_columns(self, source: SourceSettings, *, may_miss: bool) -> Columns | None:
         from penstock.sources import open_source
 
+        if may_miss and source.is_elsewhere:
+            self.notes.append("the source is not on this machine, so columns were not checked")
+            return None
         try:
             return open_source(source).column_names()
         except InputError as error:

@@ -24,6 +24,7 @@ from penstock.spec.markers import keys_of
 from penstock.spec.model import Spec
 from penstock.spec.params import Param
 from penstock.spec.provider import OpenAISettings, SandboxSettings
+from penstock.spec.schedule import ScheduleSettings
 from penstock.steps import KINDS as STEPS
 from penstock.steps import ApiStep, Step
 
@@ -50,6 +51,7 @@ _PAGES = {
     "`outputs`": "outputs.md",
     "`errors`": "#errors",
     "`budget`": "#budget",
+    "`schedule`": "#schedule",
 }
 
 
@@ -107,6 +109,9 @@ def _pipeline() -> str:
             "## Budget",
             _doc(Budget),
             _table(Budget),
+            "## Schedule",
+            _doc(ScheduleSettings) + " [Every night by itself](../guide/scheduling.md) shows how.",
+            _table(ScheduleSettings),
             "## Units",
             "| what | written like |\n|---|---|\n"
             "| duration | `30s`, `200ms`, `15m`, `1h30m`, `2d`; a bare number is seconds |\n"

@@ -113,6 +113,13 @@ class Resolver:
             return ""
         if inner.startswith("params."):
             return self._parameter(span, inner)
+        if inner.startswith("prefect-secret:"):
+            self._document.add(
+                span,
+                "only `api_key` may name a Secret block of Prefect: "
+                "any other value would be written into plans, reports and Prefect",
+            )
+            return ""
         variable = _VARIABLE.fullmatch(inner)
         if variable is None:
             self._document.add(span, f"${{{inner}}} is not a reference", _FORMS)

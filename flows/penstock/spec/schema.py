@@ -18,6 +18,7 @@ from penstock.spec.errors_key import ErrorSettings
 from penstock.spec.model import Spec
 from penstock.spec.params import Param
 from penstock.spec.provider import OpenAISettings, SandboxSettings
+from penstock.spec.schedule import ScheduleSettings
 from penstock.steps import KINDS as STEPS
 
 _REFERENCE = {"$ref": "#/definitions/reference"}
@@ -29,7 +30,7 @@ Schema = dict[str, Any]
 def pipeline_schema() -> Schema:
     """The schema as plain data."""
     models: list[type[BaseModel]] = [
-        Spec, Param, SourceSettings, ErrorSettings, Budget, SandboxSettings, OpenAISettings,
+        Spec, Param, SourceSettings, ErrorSettings, Budget, ScheduleSettings, SandboxSettings, OpenAISettings,
         *STEPS.values(), *OUTPUTS.values(),
     ]  # fmt: skip
     names, whole = models_json_schema([(model, "validation") for model in models], ref_template="#/definitions/{model}")
