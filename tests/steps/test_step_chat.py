@@ -362,10 +362,14 @@ def test_a_schema_is_sent_by_the_name_of_its_column(step_of: Make) -> None:
             {"x": "String", "x_finish_reason": "String", "x_refusal": "String"}
             | {"x_tool_calls": None, "x_logprobs": None},
         ),
-        (SCHEMA, {"answer": None, "answer_finish_reason": "String", "answer_refusal": "String"}),
+        (
+            SCHEMA,
+            {"answer": "Struct({'topic': String, 'stars': Int64})"}
+            | {"answer_finish_reason": "String", "answer_refusal": "String"},
+        ),
         (
             SCHEMA + "unpack: true",
-            {"topic": "String", "stars": None, "answer_finish_reason": "String", "answer_refusal": "String"},
+            {"topic": "String", "stars": "Int64", "answer_finish_reason": "String", "answer_refusal": "String"},
         ),
     ],
 )  # fmt: skip

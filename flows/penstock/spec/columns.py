@@ -22,6 +22,7 @@ from penstock.spec.markers import marked
 from penstock.spec.positions import Document, Path
 from penstock.spec.references import Resolver, did_you_mean
 from penstock.steps import SOURCE, ApiStep, Columns, Step, TableStep
+from penstock.steps.column_types import WrongColumn
 from penstock.steps.decisions import key_missing
 
 OWN = "__"
@@ -147,7 +148,8 @@ class ColumnCheck:
         try:
             after = placed.step.columns_after(given)
         except ValueError as error:
-            _, node = self._document.find((*placed.path, "output"))
+            setting = error.place if isinstance(error, WrongColumn) else ("output",)
+            _, node = self._document.find((*placed.path, *setting))
             self._document.add(node.span, str(error))
             return dict(given)
         if isinstance(placed.step, ApiStep) and placed.step.usage:

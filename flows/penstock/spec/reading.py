@@ -30,6 +30,7 @@ from penstock.spec.schedule import ScheduleSettings
 from penstock.spec.targets import check_targets
 from penstock.steps import KINDS as STEPS
 from penstock.steps import Columns
+from penstock.steps.returned import TYPE_NAMES
 
 _SOURCE_KEY = re.compile(r"source\.(\w+): ")
 _HEAD = ("name", "description", "tags")
@@ -192,6 +193,7 @@ class Reading:
             key = [(("key",) if isinstance(source.key, str) else ("key", place), name)
                    for place, name in enumerate(source.keys)]  # fmt: skip
             check.names(("source",), [*key, *((("types", name), name) for name in source.types)], given)
+            given |= {name: TYPE_NAMES[word] for name, word in source.types.items() if name in given}
         columns = check.follow(given, self._steps, source.keys or [ROW_KEY] if source is not None else [])
         if given is not None and whole:
             for path, output in self._outputs:

@@ -12,7 +12,7 @@ import msgspec
 from penstock.errors import AskAgain, InvalidAnswer
 from penstock.steps.chat_messages import payload, read_payload
 from penstock.steps.json_answers import read_json
-from penstock.steps.json_types import Shape, arrow_type, cell, shape_of
+from penstock.steps.json_types import Shape, arrow_type, cell, shape_of, type_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,7 +54,7 @@ class Results:
         return _TEXT if self.schema is None else _shape(self.schema)
 
     def columns(self) -> dict[str, str | None]:
-        """Names, and the polars types of those that are text.
+        """Names, and the polars types of those whose types are known.
 
         Raises:
             ValueError: two of them have one name.
@@ -62,9 +62,13 @@ class Results:
         names = [*self.answers(), *self._about()]
         if twice := [name for number, name in enumerate(names) if name in names[:number]]:
             raise ValueError(f"two columns of the answer would be called {twice[0]!r}; give `output` another name")
-        text = "String" if self.count == 1 else "List(String)"
-        plain = {name: shape.kind == "text" for name, shape in self.answers().items()}
-        return {name: text if plain.get(name, name in self.texts()) else None for name in names}
+        kinds = {name: type_name(shape) for name, shape in self.answers().items()}
+        kinds |= {name: "String" for name in self.texts() if name not in kinds}
+        return {name: self._of_all(kinds.get(name)) for name in names}
+
+    def _of_all(self, kind: str | None) -> str | None:
+        """The type of a column that holds all choices."""
+        return kind if kind is None or self.count == 1 else f"List({kind})"
 
     def arrow_schema(self) -> pa.Schema:
         """The columns and their types, in order."""

@@ -107,7 +107,7 @@ class Chunk(TableStep):
 
     def columns_after(self, given: Mapping[str, str | None]) -> Columns:
         """The columns before, the piece, its number and its offsets."""
-        check_text(given, [self.input], "chunk")
+        check_text(given, {("input",): self.input}, "chunk")
         added = {"output": self.output, "position": self.position, "start": self.start, "end": self.end}
         check_new([name for name in given if name != self.input or self.output != self.input], added)
         return {**given, self.output: "String", self.position: "Int64", self.start: "Int64", self.end: "Int64"}

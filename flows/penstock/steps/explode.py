@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from penstock.errors import InputError
 from penstock.expressions import Column
 from penstock.steps.base import Columns, TableStep
-from penstock.steps.column_types import check_list, check_new, element_type
+from penstock.steps.column_types import check_fields, check_list, check_new, element_type
 
 if TYPE_CHECKING:
     import polars as pl
@@ -80,6 +80,8 @@ class Explode(TableStep):
         check_list(given, self.column, "explode")
         others = {name: kind for name, kind in given.items() if name != self.column}
         if self.fields is not None:
+            places = self.fields.items() if isinstance(self.fields, dict) else enumerate(self.fields)
+            check_fields(given, self.column, {("fields", place): name for place, name in places}, "explode")
             check_new(others, {**{f"fields: {name}": name for name in self.unpacked}, "position": self.position})
             return {**others, **dict.fromkeys(self.unpacked), self.position: "Int64"}
         element = self.output or self.column

@@ -71,6 +71,16 @@ def arrow_type(shape: Shape) -> pa.DataType:
     return plain.get(shape.kind, pa.string())
 
 
+def type_name(shape: Shape) -> str:
+    """The name that polars has for the type of a shape."""
+    if shape.kind == "list" and shape.item is not None:
+        return f"List({type_name(shape.item)})"
+    if shape.kind == "struct":
+        return "Struct({{{}}})".format(", ".join(f"{name!r}: {type_name(inner)}" for name, inner in shape.fields))
+    plain = {"integer": "Int64", "number": "Float64", "boolean": "Boolean"}
+    return plain.get(shape.kind, "String")
+
+
 def cell(shape: Shape, value: Any) -> Any:
     """A valid answer's value, or a part of one, as a column of that shape holds it.
 

@@ -105,7 +105,7 @@ class Redact(TableStep):
         """The same columns, and the count where it is asked for."""
         if not self.kinds and not self.patterns:
             raise ValueError("nothing is looked for; name `kinds` or `patterns`")
-        check_text(given, self.columns, "redact")
+        check_text(given, {("columns", place): name for place, name in enumerate(self.columns)}, "redact")
         if self.count is None:
             return dict(given)
         check_new(given, {"count": self.count})
