@@ -345,3 +345,27 @@ def test_on_error_stop_ends_the_run_at_the_first_failed_row(bench: Bench) -> Non
     assert record.account is not None
     assert record.account.written == 41
     assert record.carried_rows >= 20
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("dimensions: 8", "dimensions: 4", "3 parts of before do not count: `dimensions` of the step 'embed' changed"),
+        ("> 0", ">= 0", "3 parts of before do not count: `where` of the step 'filter' changed"),
+        ("uses: filter\n    where", "uses: filter\n    id: kept\n    where", ""),
+        ("5,five", "5,six", "1 part of before does not count: 1 of 3 partitions has other rows"),
+        ("key: id", "key: text", "3 parts of before do not count: the source's key was id"),
+        ("partition_rows: 2", "partition_rows: 3", "3 parts of before do not count: 2 of 2 partitions have other rows"),
+    ],
+    ids=["setting", "setting before", "name", "rows", "key", "partitions"],
+)
+def test_the_plan_says_which_parts_do_not_count_any_more_and_why(bench: Bench, old: str, new: str, said: str) -> None:
+    bench.rows([{"id": n, "text": word} for n, word in enumerate(["nil", "one", "two", "three", "four", "five"])])
+    bench.pipeline(f"uses: filter\nwhere: length(text) > 0\n---\n{EMBED}", source="partition_rows: 2")
+    bench.run()
+    for file in (bench.file, bench.folder / "rows.csv"):
+        file.write_text(file.read_text().replace(old, new))
+    with bench.open() as session:
+        (reuse,) = session.plan.reuse
+        run_inline(session)
+    assert reuse.reason == said

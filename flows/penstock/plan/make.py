@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from penstock.errors import InputError
+from penstock.plan.changes import Now, with_reasons
 from penstock.plan.estimate import estimate
 from penstock.plan.fingerprints import fingerprint, part_name, segment_content, slices_content, wire_fingerprint
 from penstock.plan.model import Partition, Plan, Segment, StepEstimate, encode_schema
@@ -66,6 +67,7 @@ def make_plan(
     partitions = _partitions(spec, segments, group_slices(slices, rows), encode_schema(schema))
     suffix = _suffix(limit, rehearsal=rehearsal)
     tasks, reuse = plan_tasks(state, segments, partitions, retry_causes, suffix)
+    reuse = with_reasons(state, Now(spec, encode_schema(schema), segments, partitions), reuse)
     to_do = {task.partition for task in tasks}
     missing = [one for one in partitions if one.index in to_do]
     alone = len(missing) == len(partitions)

@@ -121,12 +121,4 @@ class _Looking:
             begun=tally.begun,
             missing=tally.missing,
             answered_rows=0 if segment.whole else tally.answered,
-            reason=self._reason(segment, tally),
         )
-
-    def _reason(self, segment: Segment, tally: _Tally) -> str:
-        folder = self.state.part_files(segment.id, "any").part.parent
-        others = tally.begun + tally.missing and folder.is_dir() and any(folder.glob("*.parquet"))
-        if not others or tally.finished:
-            return ""
-        return "parts of before do not count: the step, the source or the provider changed"
