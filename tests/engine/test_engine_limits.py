@@ -88,10 +88,79 @@ def test_what_was_estimated_too_high_comes_back_and_too_low_is_taken():
     assert limiter.tokens.level == 900
     limiter.ended(admitted(limiter, 100), 500)
     assert limiter.tokens.level == 400
-    limiter.ended(admitted(limiter, 100), None)
-    assert limiter.tokens.level == 300
+    got = admitted(limiter, 100)
+    limiter.ended(got, None)
+    assert limiter.tokens.level == 400 - got.tokens
     limiter.ended(admitted(limiter, 100), sent=False)
-    assert limiter.tokens.level == 300
+    assert limiter.tokens.level == 400 - got.tokens
+
+
+def test_estimates_that_are_always_wrong_are_corrected():
+    clock = Clock()
+    limiter = Limiter(Limits(100, tokens_per_minute=10_000), clock)
+    for _ in range(200):
+        clock.now += 2
+        limiter.ended(admitted(limiter, 100), 150)
+    assert admitted(limiter, 100).tokens in {150, 151}
+    limiter = Limiter(Limits(100, tokens_per_minute=10_000), clock)
+    limiter.concurrency.limit = 100
+    for counted in [50, 150] * 100:
+        clock.now += 2
+        limiter.ended(admitted(limiter, 100), counted)
+    clock.now += 60
+    left = 0
+    while isinstance(limiter.admit(100), Admission):
+        left += 1
+    assert 90 <= left < 100, "something is kept for those that count more than estimated"
+
+
+def test_where_a_server_counts_by_fixed_minutes_nothing_comes_back_before_the_next_one():
+    clock = Clock()
+    limiter = Limiter(Limits(), clock)
+    limiter.concurrency.limit = 10_000
+    got = admitted(limiter)
+    clock.now += 0.1
+    learned(limiter, got, 60, 55, 40.0)
+    limiter.ended(got)
+    admitted(limiter)
+    clock.now += 20
+    while isinstance(limiter.admit(0), Admission):
+        pass
+    assert waits(limiter) == pytest.approx(20)
+    clock.now += 20
+    assert isinstance(limiter.admit(0), Admission)
+
+
+def test_after_two_refusals_in_a_row_requests_go_one_at_a_time_until_one_is_answered():
+    clock = Clock()
+    limiter = Limiter(Limits(100), clock)
+    for _ in range(2):
+        got = admitted(limiter)
+        limiter.refused(got, 1.0, lambda _: 1.0)
+        limiter.ended(got)
+        clock.now += 1
+    probe = admitted(limiter)
+    assert waits(limiter) == math.inf
+    clock.now += 1
+    limiter.succeeded(probe)
+    limiter.ended(probe)
+    admitted(limiter)
+    admitted(limiter)
+
+
+def test_a_success_of_before_the_refusal_says_nothing_about_it():
+    clock = Clock()
+    limiter = Limiter(Limits(100), clock)
+    old = admitted(limiter)
+    clock.now += 1
+    for _ in range(2):
+        got = admitted(limiter)
+        limiter.refused(got, 1.0, lambda _: 1.0)
+        limiter.ended(got)
+        clock.now += 1
+    limiter.succeeded(old)
+    admitted(limiter)
+    assert waits(limiter) == math.inf
 
 
 def test_a_request_above_the_bucket_goes_when_the_bucket_is_full():

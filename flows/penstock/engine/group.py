@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from penstock.api.headers import RateLimits
@@ -20,11 +22,15 @@ class GroupKey(NamedTuple):
 
 
 class Group:
-    """The gate of one `GroupKey`, and which endpoints have answered well so far."""
+    """The gate of one `GroupKey`, and which endpoints have answered well so far.
 
-    def __init__(self, limits: Limits) -> None:
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits = limits
-        self.limiter = Limiter(limits)
+        self.limiter = Limiter(limits, clock)
         self.gate = Gate(self.limiter)
         self.good_endpoints: set[str] = set()
 
@@ -44,7 +50,7 @@ class Group:
 
     def refused(self, admission: Admission, told: RateLimits | None, wait: float | None, provider: Provider) -> float:
         """A 429 has come; the seconds from now until the group goes on."""
-        pause = self.limiter.refused(admission, wait, retrying(provider.retry).pause)
+        pause = self.limiter.refused(admission, wait, retrying(provider.retry).pause, told=told is not None)
         if told is not None:
             self.limiter.learn(told, admission)
         self.gate.leave(admission)

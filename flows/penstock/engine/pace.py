@@ -1,0 +1,83 @@
+"""Requests per second that a server bears that refuses and does not say what its limit is.
+
+Each refusal tells what was answered since the last one: that is the limit, but for the first, which may only have ended
+a burst; so the pace begins low and hurries to the second one. From a little below the limit it creeps up until the next
+refusal; far above the last limit it hurries again, for then the limit is another one.
+"""
+
+from __future__ import annotations
+
+_FIRST = 0.1
+_FIRST_GROWTH = 1.5
+_BELOW = 0.95
+_CREEP = 0.01
+_HURRY = 1.05
+_NEAR = 1.1
+_STEP_SECONDS = 15.0
+_SHORTEST_SECONDS = 0.5
+_SLOWEST = 1 / 60
+_LARGEST_CUT = 0.25
+
+
+class Pace:
+    """A rate that is felt for. Made at the first refusal.
+
+    Args:
+        answered: requests answered well before it.
+        seconds: in which they were.
+    """
+
+    def __init__(self, answered: int, seconds: float, now: float) -> None:
+        self._ceiling = max(answered / max(seconds, _SHORTEST_SECONDS), _SLOWEST)
+        self._rate = _FIRST * self._ceiling
+        self._searching = True
+        self._level = 1.0
+        self._at = now
+        self._stepped = now
+        self._began = now
+        self._answered = 0
+
+    @property
+    def rate(self) -> float:
+        """Requests per second at present."""
+        return self._rate
+
+    def answered(self) -> None:
+        """A request was answered well."""
+        self._answered += 1
+
+    def refused(self, now: float) -> None:
+        """A refusal that is news: the first since the last pause has ended."""
+        seconds = now - self._began
+        if not self._answered:
+            # A server that answers nothing at all is closed, which says nothing of its pace.
+            self._began = now
+        if seconds < _SHORTEST_SECONDS or not self._answered:
+            return
+        self._searching = False
+        found = self._answered / seconds
+        self._ceiling = max(min(found, self._rate), self._rate * _LARGEST_CUT, _SLOWEST)
+        self._rate = _BELOW * self._ceiling
+        self._level = min(self._level, 0.0)
+        self._began = self._stepped = now
+        self._answered = 0
+
+    def wait(self, now: float) -> float:
+        """Seconds until one more may go."""
+        step = 1.0 if self._searching else _STEP_SECONDS
+        while now - self._stepped >= step:
+            self._stepped += step
+            self._rate = self._grown()
+        self._level = min(max(1.0, self._rate), self._level + (now - self._at) * self._rate)
+        self._at = now
+        return 0.0 if self._level >= 1 - 1e-9 else (1 - self._level) / self._rate
+
+    def _grown(self) -> float:
+        if self._searching:
+            return self._rate * _FIRST_GROWTH
+        near = self._rate < _NEAR * self._ceiling
+        return self._rate + _CREEP * self._ceiling if near else self._rate * _HURRY
+
+    def take(self) -> None:
+        """One more goes."""
+        self._level -= 1
