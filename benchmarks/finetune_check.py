@@ -1,7 +1,7 @@
 """Megabytes per CPU-second that `penstock finetune check` reads, by kind of line and by what is looked for.
 
     python benchmarks/finetune_check.py
-    python benchmarks/finetune_check.py --megabytes 500 --once
+    python benchmarks/finetune_check.py --megabytes 500 --once --look structure
 
 Files are made of random words, so that no two examples are alike, and removed at the end. Structure is all checks of
 one line and of equal examples; the others add one look each. Five runs; lowest, median and highest. The peak is that
@@ -38,13 +38,15 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--megabytes", type=int, default=20)
     options.add_argument("--once", action="store_true")
+    options.add_argument("--look", choices=LOOKS)
     given = options.parse_args()
     print(f"{'lines':>12} {'look':>16} {'lowest':>7} {'median':>7} {'highest':>7}  MB per CPU-second")
     with tempfile.TemporaryDirectory() as folder:
         for kind, made in KINDS_OF_LINES.items():
             path = write(Path(folder, f"{kind}.jsonl"), made, given.megabytes)
             looks = LOOKS if kind == "chat" else {"structure": {}}
-            rate(path, {"tokens": True} | {"personal": KINDS, "near": NEAR}, first_megabyte=True)
+            looks = {given.look: LOOKS[given.look]} if given.look else looks
+            rate(path, looks.get("all", next(iter(looks.values()))), first_megabyte=True)
             for look, rules in looks.items():
                 rates = [rate(path, rules) for _ in range(1 if given.once else RUNS)]
                 told = f"{min(rates):>7.0f} {statistics.median(rates):>7.0f} {max(rates):>7.0f}"

@@ -60,7 +60,8 @@ class _Few:
     def tell(self, found: Found, code: str, message: str) -> None:
         for line in self.lines:
             found.add(code, line, message)
-        found.counts[code] += self.count - len(self.lines)
+        if self.count > len(self.lines):
+            found.counts[code] += self.count - len(self.lines)
 
 
 class FileCheck:
