@@ -236,11 +236,11 @@ class ApiStep(Step):
     def wire(self) -> dict[str, Any]:
         """The settings that, with a payload, decide a request and how its answer is read.
 
-        Not among them: what chooses rows or makes payloads of them, what the columns are called, where files go, and
-        what `finished` does.
+        Not among them: what chooses rows or makes payloads of them, what the columns are called, where files go, what
+        `finished` does, and settings that are left out, so that one more optional setting of a kind asks nothing again.
         """
         beside = {"when", "usage", *self.beside_wire}
-        return {name: value for name, value in self.content().items() if name not in beside}
+        return {name: value for name, value in self.content().items() if name not in beside and value is not None}
 
     @property
     @abstractmethod
