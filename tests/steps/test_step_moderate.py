@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from step_calls import finished
 
 from penstock.engine.prices import usd_of
 from penstock.errors import FileChanged, UnusableAnswer
@@ -47,8 +48,8 @@ def answer(*results: Any, **more: Any) -> bytes:
 
 
 def rows(body: bytes, count: int = 1, **settings: Any) -> list[dict[str, Any]]:
-    read: list[dict[str, Any]] = step(**settings).read(body, ["text"] * count).columns.to_pylist()
-    return read
+    moderate = step(**settings)
+    return finished(moderate, moderate.read(body, ["text"] * count).columns)
 
 
 def test_the_columns_are_five_and_their_types_are_fixed(step_of: Make) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import polars as pl
 import pytest
+from step_calls import finished
 
 from penstock.items import Answer
 from penstock.sandbox.launch import start
@@ -72,10 +73,11 @@ def test_the_older_models_leave_two_categories_open(http: httpx.Client) -> None:
 def test_a_low_threshold_flags_what_the_service_lets_pass(http: httpx.Client) -> None:
     rows = {"body": ["shut up"]}
     [lenient] = asked(http, step(input="{{ body }}"), rows)
-    [strict] = asked(http, step(input="{{ body }}", thresholds={"harassment": "30%"}), rows)
+    strict = step(input="{{ body }}", thresholds={"harassment": "30%"})
+    [answer] = asked(http, strict, rows)
     assert lenient.columns["flagged"].to_pylist() == [False]
-    assert strict.columns["flagged"].to_pylist() == [True]
-    assert strict.columns["flagged_categories"].to_pylist() == [["harassment"]]
+    assert [row["flagged"] for row in finished(strict, answer.columns)] == [True]
+    assert [row["flagged_categories"] for row in finished(strict, answer.columns)] == [["harassment"]]
 
 
 def test_images_are_judged_by_address_and_by_file_with_their_text(http: httpx.Client, tmp_path: Path) -> None:

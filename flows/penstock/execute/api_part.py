@@ -15,7 +15,7 @@ from penstock.engine.prices import table_version
 from penstock.errors import TooManyFailures
 from penstock.execute import part_writer
 from penstock.execute.answer_sink import JournalSink
-from penstock.execute.asking import Questions, questions, request_errors
+from penstock.execute.asking import Asked, Questions, questions, request_errors
 from penstock.execute.carry import carried_errors, seed_journal
 from penstock.execute.pieces import misfit_errors, misfits, paid
 from penstock.execute.rows import Rows
@@ -23,6 +23,7 @@ from penstock.execute.saving import Saving
 from penstock.items import Cause, Failed
 from penstock.steps import ApiStep
 from penstock.steps.base import ROW
+from penstock.tables.answers import write_list
 from penstock.tables.failures import RowError
 from penstock.tables.file_lists import FileLists, write_file_lists
 from penstock.tables.journal import Journal
@@ -45,6 +46,7 @@ class ApiPart:
     Attributes:
         name: the step's id.
         wire: what names its answers.
+        store: the folder of the pipeline's state, with the answers of before.
         place: where files of answers go, see `Saving`.
         retry_causes: which failures of before are asked again; None for all.
         carried_rows: rows whose answers an earlier run had paid for; known when `write` has returned.
@@ -57,6 +59,7 @@ class ApiPart:
     provider: Provider
     control: RunControl
     keys: list[str]
+    store: Path
     place: Callable[[Path], Path]
     retry_causes: tuple[str, ...] | None = None
     carried_rows: int = 0
@@ -66,9 +69,9 @@ class ApiPart:
         asking = questions(rows.frame, self.name, self.step, counter(self.step.model), self.keys)
         usage_name = f"{self.name}_usage"
         self._stop_at(asking.asked.errors)
-        journal = Journal(self.files.journal)
+        journal = Journal(self.files.journal, self.wire)
         try:
-            seed_journal(journal, self.files, asking, self.step, usage_name)
+            seed_journal(journal, self.store, self.wire, asking.digests)
             self._forget_misfits(asking, journal)
             carried = carried_errors(
                 self.files.errors,
@@ -88,7 +91,7 @@ class ApiPart:
         except BaseException:
             journal.close()
             raise
-        if self.step.saved or asking.asked.in_pieces or not journal.answered.issubset(asking.digests):
+        if not self.step.in_table or asking.asked.in_pieces or not journal.answered.issubset(asking.digests):
             # The part has not these answers as they came, or not all of them. It is made again when a row fails here or
             # comes late from the step before, or a setting changes, and then they are taken from the journal.
             journal.close()
@@ -183,9 +186,28 @@ class ApiPart:
             )
             return counts
 
+        if self.step.in_table:
+            self._write_list(rows, asking.asked, answers, counts["made"])
         # One part at a time: what writing needs is then the same for any number of workers.
         with _WRITING:
             write_part(self.files.part, answers.tables(rows.frame), schema, final)
+
+    def _write_list(self, rows: Rows, asked: Asked, answers: part_writer.Answers, made: str) -> None:
+        """Tell other parts which row holds what answer: of rows that ask the same the first, which has its cost."""
+        owned: dict[int, bytes] = {}
+        for place, number in enumerate(rows.frame[ROW].to_list()):
+            digests = asked.rows.get(number, ())
+            if len(digests) == 1 and asked.owners[digests[0]] == number:
+                owned[place] = digests[0]
+        write_list(
+            self.files.part,
+            wire=self.wire,
+            made=made,
+            columns=[field.name for field in answers.fields],
+            usage=answers.usage_name,
+            group_rows=answers.group_rows,
+            digests=owned,
+        )
 
 
 def _first_failure(step: str, cause: Cause, message: str) -> TooManyFailures:

@@ -6,7 +6,6 @@ answer finds its rows again whatever became of the rows beside them.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,8 @@ from penstock.items import Cause, Failed, Fault, Item
 from penstock.steps import ApiStep
 from penstock.steps.base import ROW
 from penstock.steps.derive import Derive
+from penstock.tables.answers import digest_of
 from penstock.tables.failures import RowError
-from penstock.tables.journal import DIGEST_BYTES
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,11 +69,6 @@ class Asked:
             for digest in digests:
                 self.owners.setdefault(digest, row)
         return lost
-
-
-def digest_of(payload: str) -> bytes:
-    """What stands for a payload; of lone surrogates too, which are no UTF-8."""
-    return hashlib.blake2b(payload.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
 
 
 def asked_by(frame: pl.DataFrame, name: str, step: ApiStep, keys: Sequence[str]) -> Asked:

@@ -61,14 +61,20 @@ class Answers:
         finished = self.step.finished(pa.schema(self.fields).empty_table()).schema
         return pa.schema([*self.saving.fields(list(finished)), *usage])
 
+    @property
+    def group_rows(self) -> int:
+        """Rows of each row group but the last."""
+        import pyarrow as pa
+
+        return min(rows_per_group(pa.schema(self.fields)), _FILE_GROUP_ROWS if self.step.saved else _ROW_GROUP_ROWS)
+
     def tables(self, frame: pl.DataFrame) -> Iterator[pa.Table]:
         """The rows with their answers, in tables of one row group each."""
         import pyarrow as pa
 
         answered = pa.schema([*self.fields, pa.field("usage", usage_type())])
         schema = self.schema
-        size = min(rows_per_group(answered), _FILE_GROUP_ROWS if self.step.saved else _ROW_GROUP_ROWS)
-        for group in frame.iter_slices(size):
+        for group in frame.iter_slices(self.group_rows):
             table = _arrow(group.drop(ROW))
             answers = self._answers(group[ROW].to_list(), answered)
             finished = self.step.finished(answers.select(range(len(self.fields))))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import AccountError, InputError, StorageFailed, TooManyFailures
+from penstock.execute.baseline import Before
 from penstock.execute.deciding import merged_rows
+from penstock.execute.keeping import Former
 from penstock.execute.setup import keys_of
 from penstock.items import Cause
 from penstock.outputs import Origin, Prepared
@@ -19,7 +21,7 @@ from penstock.runs.account import Account, SegmentParts, close_account
 from penstock.runs.record import ERRORS, MERGED, OutputRecord
 from penstock.spec import Spec
 from penstock.tables.failures import read_errors
-from penstock.tables.parts import read_counts, whole_or_absent
+from penstock.tables.parts import read_counts, rows_of, whole_or_absent
 from penstock.tables.state import State
 
 if TYPE_CHECKING:
@@ -65,13 +67,21 @@ def plan_parts(plan: Plan, state: State) -> list[tuple[str, str | None, Files]]:
 
 
 def publish(
-    plan: Plan, spec: Spec, state: State, folder: Path, *, batch: str = "", nothing_answered: bool = False
+    plan: Plan,
+    spec: Spec,
+    state: State,
+    folder: Path,
+    *,
+    batch: str = "",
+    nothing_answered: bool = False,
+    before: Before | None = None,
 ) -> Published:
     """Prove the account, write the run's errors table, and publish every output.
 
     Args:
         batch: what names the rows of this run and of those that it goes on with.
         nothing_answered: the run sent requests, and not one succeeded.
+        before: of incremental pipelines, the last complete run.
 
     Raises:
         AccountError: a part is missing, or rows do not add up; nothing is published.
@@ -82,7 +92,9 @@ def publish(
     counts = [SegmentParts(segment, reads, _counts(files)) for segment, reads, files in parts]
     files = {segment: [part for part, _ in found] for segment, _, found in parts}
     try:
-        prepared = _prepared(plan, spec, files, folder / _SCRATCH)
+        former = [Former(spec.incremental_settings, before, state, number) for number in range(len(plan.ends))]
+        kept = [one.kept(files[end], spec.source.keys, folder) for one, end in zip(former, plan.ends, strict=True)]
+        prepared = _prepared(plan, spec, files, kept, folder / _SCRATCH)
         account = close_account(counts, plan.ends, [_causes(one.refused) for one in prepared])
         refused = [one.refused for one in prepared if one.refused is not None]
         errors = _write_errors([files for _, _, files in parts], refused, folder, account.failed)
@@ -96,42 +108,55 @@ def publish(
         merged = _write_merged(plan, state, folder, account.merged)
         models = tuple(dict.fromkeys(step.model for step in spec.api_steps))
         origin = Origin(pipeline=plan.pipeline, run=plan.run_id, batch=batch, models=models, prices=_prices(counts))
-        outputs, notes = _put_in_place(prepared, account, origin)
+        origins = [replace(origin, replaces=one.replaced()) for one in former]
+        outputs, notes = _put_in_place(prepared, account, origins, [rows_of(one) if one else 0 for one in kept])
     finally:
         shutil.rmtree(folder / _SCRATCH, ignore_errors=True)
     notes += _repeated_keys(plan, spec, files)
     return Published(account, outputs, errors, merged, carried, notes)
 
 
-def _prepared(plan: Plan, spec: Spec, files: Mapping[str, list[Path]], scratch: Path) -> list[Prepared]:
-    """Every output at its place, with the rows that it cannot take."""
+def _prepared(
+    plan: Plan, spec: Spec, files: Mapping[str, list[Path]], kept: Sequence[Path | None], scratch: Path
+) -> list[Prepared]:
+    """Every output at its place, with the rows that it cannot take; `kept` holds those of before that stay in it."""
     found: list[Prepared] = []
     for number, (output, target, end) in enumerate(zip(spec.outputs, plan.targets, plan.ends, strict=True)):
         keys = keys_of(spec, plan, plan.segment(end))
+        added = kept[number]
+        parts = [*files[end], *([added] if added is not None else [])]
         try:
-            found.append(output.at(Path(target)).prepare(files[end], keys, scratch / str(number)))
+            found.append(output.at(Path(target)).prepare(parts, keys, scratch / str(number)))
         except InputError as error:
             raise _unwritable(error) from error
     return found
 
 
 def _put_in_place(
-    prepared: Sequence[Prepared], account: Account, origin: Origin
+    prepared: Sequence[Prepared], account: Account, origins: Sequence[Origin], kept: Sequence[int]
 ) -> tuple[list[OutputRecord], list[str]]:
     outputs: list[OutputRecord] = []
     notes: list[str] = []
     for number, one in enumerate(prepared):
         try:
-            done = one.publish(origin)
+            done = one.publish(origins[number])
         except InputError as error:
             raise _unwritable(error) from error
         refused = _causes(one.refused)
         outputs.append(
-            OutputRecord(path=str(done.path), rows=done.rows, files=done.files, number=number, refused=refused)
+            OutputRecord(
+                path=str(done.path),
+                rows=done.rows,
+                kept=kept[number],
+                files=done.files,
+                number=number,
+                refused=refused,
+            )
         )
         notes += done.notes
-        if done.rows != account.outputs[number]:
-            raise AccountError(f"{done.path} has {done.rows} rows and the account {account.outputs[number]}")
+        expected = account.outputs[number] + kept[number]
+        if done.rows != expected:
+            raise AccountError(f"{done.path} has {done.rows} rows and the account {expected}")
     return outputs, notes
 
 

@@ -106,7 +106,16 @@ class SegmentRun:
         if isinstance(last, ApiStep):
             provider = provider_for(self.plan, self.spec, last)
             part = ApiPart(
-                last.name, last, segment.wire, files, provider, self.control, keys, self._place, self.plan.retry_causes
+                last.name,
+                last,
+                segment.wire,
+                files,
+                provider,
+                self.control,
+                keys,
+                state.folder,
+                self._place,
+                self.plan.retry_causes,
             )
             return part.write(rows, finish)
         counts = finish(rows)

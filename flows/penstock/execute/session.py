@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,14 +20,16 @@ import msgspec
 from penstock.engine.control import RunControl, control_of, release
 from penstock.engine.prices import table_version
 from penstock.errors import InputError, Interrupted, RunStopped, SpecError
+from penstock.execute.baseline import Before, last_complete, needed_runs, remove, unneeded
+from penstock.execute.changes import with_changes
 from penstock.execute.delivering import deliver, servers_of
 from penstock.execute.disk import storage_errors
 from penstock.execute.publish import Published, publish
 from penstock.execute.setup import control_for
-from penstock.plan.make import make_plan
+from penstock.plan.make import make_plan, rehearsal_name
 from penstock.plan.model import Plan, read_plan
 from penstock.runs.history import mark_crashed, untold_crashes
-from penstock.runs.record import ERRORS, PLAN, RunRecord, RunStatus, RunUsage, new_run_id, read_record
+from penstock.runs.record import ERRORS, PLAN, ROWS, RowChanges, RunRecord, RunStatus, RunUsage, new_run_id, read_record
 from penstock.secrets import MASK, redact
 from penstock.spec import Loaded, Spec, load
 from penstock.spec.provider import SANDBOX_KEY, SandboxSettings
@@ -46,6 +50,7 @@ class Request:
         resumes: the run that this one goes on with.
         retries: the run whose failed rows are asked again, and nothing else.
         workers: partitions in work at a time.
+        fresh: use no answer of before, and let no later run of this kind use one.
     """
 
     file: Path
@@ -57,6 +62,7 @@ class Request:
     resumes: str | None = None
     retries: str | None = None
     workers: int = WORKERS
+    fresh: bool = False
 
 
 def load_request(request: Request) -> Loaded:
@@ -74,13 +80,24 @@ def load_request(request: Request) -> Loaded:
 def plan_request(request: Request, loaded: Loaded, *, every_row: bool = False) -> Plan:
     """What the request would do now. Sends nothing."""
     state = State.of(request.file, loaded.spec.name, request.state)
+    plan = _planned(request, loaded, state, every_row=every_row)
+    if loaded.spec.incremental_settings is None or plan.rehearsal:
+        return plan
+    with TemporaryDirectory() as folder:
+        return with_changes(plan, loaded, state, last_complete(state, plan.targets), Path(folder) / ROWS)
+
+
+def _planned(request: Request, loaded: Loaded, state: State, *, every_row: bool = False) -> Plan:
+    rehearsal = _stands_in(request, loaded)
+    generation = state.generation(rehearsal_name(request.limit, rehearsal=rehearsal))
     return make_plan(
         loaded,
         state=state,
         limit=request.limit,
         every_row=every_row,
         retry_causes=request.retry_causes,
-        rehearsal=_stands_in(request, loaded),
+        rehearsal=rehearsal,
+        generation=secrets.token_hex(8) if request.fresh else generation,
     )
 
 
@@ -105,6 +122,7 @@ class Session:
     Attributes:
         plan_file: all that a worker elsewhere needs.
         crashed: runs of before whose process is gone, and of which Prefect does not know it yet.
+        before: of an incremental pipeline, the last complete run.
     """
 
     def __init__(self, request: Request, loaded: Loaded) -> None:
@@ -117,6 +135,7 @@ class Session:
         self.folder = self.state.run_folder(self.run_id)
         self.plan_file = self.folder / PLAN
         self.crashed: list[RunRecord] = []
+        self.before: Before | None = None
         self._closing = ExitStack()
         self._finished = False
         self._untold: list[tuple[Path, RunRecord]] = []
@@ -138,7 +157,7 @@ class Session:
             self._untold = untold_crashes(self.state)
             told = {record.run_id for _, record in self._untold}
             self.crashed = [*(one for one in marked if one.run_id not in told), *(one for _, one in self._untold)]
-            plan = plan_request(self.request, self.loaded)
+            plan = self._make_plan()
             self._check_same_rows(plan)
             self._servers = servers_of(self.spec, self.state)
             urls = self._start_sandbox(opening) if plan.tasks or self.spec.deliveries else {}
@@ -153,6 +172,16 @@ class Session:
             self._saver.start()
             self._closing = opening.pop_all()
         return self
+
+    def _make_plan(self) -> Plan:
+        if self.request.fresh:
+            rehearsal = rehearsal_name(self.request.limit, rehearsal=_stands_in(self.request, self.loaded))
+            self.state.begin_anew(self.run_id, rehearsal)
+        plan = _planned(replace(self.request, fresh=False), self.loaded, self.state)
+        if self.spec.incremental_settings is None or plan.rehearsal:
+            return plan
+        self.before = last_complete(self.state, plan.targets)
+        return with_changes(plan, self.loaded, self.state, self.before, self.folder / ROWS)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -192,6 +221,7 @@ class Session:
                     self.folder,
                     batch=self.record.batch,
                     nothing_answered=self._nothing_answered(),
+                    before=self.before,
                 )
         except RunStopped as stop:
             self.control.request_stop(stop)
@@ -221,6 +251,16 @@ class Session:
         self.record.message = redact(" ".join(f"{failure.rstrip('.')}." for failure in failures))
         failed = self.record.account.failed or failures
         self._close(RunStatus.COMPLETED_WITH_ERRORS if failed else RunStatus.COMPLETED)
+        self._remove_old_answers()
+
+    def _remove_old_answers(self) -> None:
+        """What no run needs any more, after a complete run of an incremental pipeline."""
+        settings = self.spec.incremental_settings
+        if settings is None or self.plan.rehearsal:
+            return
+        # It is complete whether or not there is room again; `penstock clean` tells what stands in the way.
+        with suppress(OSError):
+            remove(self.state, unneeded(self.state, needed_runs(self.state, settings.keep_runs)))
 
     def _nothing_answered(self) -> bool:
         meter = self.control.snapshot()
@@ -291,6 +331,8 @@ class Session:
             provider=self.request.provider,
             limit=self.request.limit,
             rehearsal=self.plan.rehearsal,
+            changes=RowChanges.model_validate(self.plan.changes) if self.plan.changes is not None else None,
+            fresh=self.request.fresh,
             versions={"penstock": __version__, "python": platform.python_version(), "prices": table_version()},
         )
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MARK = "Written by Penstock"
+_GONE = "__gone"
+"""A column beside the rows of a merge: whether its key is to be taken out."""
 
 
 class Delta(Output):
@@ -40,7 +42,8 @@ class Delta(Output):
         default="replace",
         description=(
             "`replace`: the newest version holds the rows of the last run. `append`: each run adds its rows, once. "
-            "`upsert`: rows whose `key` is in the table take that row's place, others are added."
+            "`upsert`: rows whose `key` is in the table take that row's place, others are added; with `incremental`, "
+            "rows of the last run that are no more are taken out."
         ),
     )
     key: str | list[str] | None = Field(
@@ -99,7 +102,7 @@ class Delta(Output):
         from penstock.outputs.delta_types import delta_schema
         from penstock.outputs.folder import publish_folder, writing
         from penstock.outputs.rows import origin_of, schema_of
-        from penstock.outputs.stores import RowStream, check_keys, store_errors
+        from penstock.outputs.stores import RowStream, check_keys, gone_keys, store_errors
 
         with writing(self.target):
             origin = origin or origin_of(parts)
@@ -121,7 +124,7 @@ class Delta(Output):
                 # Beside its place and then moved there, so that no half table is left when this process is killed.
                 publish_folder(self.target, lambda folder: self._write(folder, stream, origin, transaction))
             elif self.mode == "upsert":
-                self._merge(table, stream, origin)
+                self._merge(table, stream, origin, gone_keys(origin.replaces, parts, self.keys))
             else:
                 self._write(self.target, stream, origin, transaction)
             return self._published(stream.rows, origin)
@@ -170,19 +173,26 @@ class Delta(Output):
         )
         return []
 
-    def _merge(self, table: Any, stream: Any, origin: Origin) -> None:
+    def _merge(self, table: Any, stream: Any, origin: Origin, gone: pa.Table) -> None:
+        """Update by key; rows with a key of `gone` are taken out in the same commit."""
         import deltalake
 
         columns = [name.replace("`", "``") for name in self.keys]
         merger = table.merge(
-            stream.reader(),
+            stream.reader() if not gone.num_rows else stream.reader_with(gone, _GONE),
             predicate=" AND ".join(f"t.`{name}` = s.`{name}`" for name in columns),
             source_alias="s",
             target_alias="t",
             writer_properties=deltalake.WriterProperties(compression="ZSTD"),
             commit_properties=_commit(origin, None),
         )
-        merger.when_matched_update_all().when_not_matched_insert_all().execute()
+        if gone.num_rows:
+            merger = merger.when_matched_delete(f"s.`{_GONE}`")
+            merger = merger.when_matched_update_all(except_cols=[_GONE])
+            merger = merger.when_not_matched_insert_all(f"NOT s.`{_GONE}`", except_cols=[_GONE])
+        else:
+            merger = merger.when_matched_update_all().when_not_matched_insert_all()
+        merger.execute()
 
     def _added_before(self, parts: Sequence[Path], same: bool, origin: Origin) -> Published:
         if not same:

@@ -48,6 +48,20 @@ class RowStream:
 
         return pa.RecordBatchReader.from_batches(self._schema, self._batches())
 
+    def reader_with(self, others: pa.Table, mark: str) -> pa.RecordBatchReader:
+        """All rows, and then others that have some of the columns and do not count; the column `mark` says which."""
+        import pyarrow as pa
+
+        schema = self._schema.append(pa.field(mark, pa.bool_()))
+
+        def batches() -> Iterator[Any]:
+            for batch in self._batches():
+                yield _marked(batch, schema, is_other=False)
+            for batch in others.to_batches():
+                yield _marked(batch, schema, is_other=True)
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
     def _batches(self) -> Iterator[Any]:
         try:
             for table in tables(self._parts, self._schema):
@@ -57,6 +71,18 @@ class RowStream:
             # The library would tell of it as a fault of its own.
             self.error = error
             raise
+
+
+def _marked(batch: Any, schema: pa.Schema, *, is_other: bool) -> Any:
+    import pyarrow as pa
+
+    columns = [
+        batch.column(field.name).cast(field.type)
+        if field.name in batch.schema.names
+        else pa.nulls(batch.num_rows, field.type)
+        for field in list(schema)[:-1]
+    ]
+    return pa.RecordBatch.from_arrays([*columns, pa.repeat(pa.scalar(is_other), batch.num_rows)], schema=schema)
 
 
 @contextmanager
@@ -124,6 +150,21 @@ def check_standing(target: Path, mode: str, standing: pa.Schema, coming: pa.Sche
             )
     elif coming is not None and (reason := misfit(standing, coming)):
         raise InputError(f"rows cannot be added to the table {target}: {reason}")
+
+
+def gone_keys(former: Sequence[Path], parts: Sequence[Path], keys: Sequence[str]) -> pa.Table:
+    """The keys of rows that are in the former parts and not in these. Parts without the key columns have none."""
+    import polars as pl
+
+    def named(files: Sequence[Path]) -> pl.LazyFrame:
+        frames = [pl.scan_parquet(file, glob=False).select(keys) for file in files]
+        return pl.concat(frames, how="vertical_relaxed")
+
+    known = [part for part in former if set(keys) <= set(pl.read_parquet_schema(part))]
+    if not known:
+        return named(parts).head(0).collect().to_arrow()
+    lost = named(known).join(named(parts), on=list(keys), how="anti").collect(engine="streaming")
+    return lost.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def check_key_columns(keys: Sequence[str], schema: pa.Schema) -> None:

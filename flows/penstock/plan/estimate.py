@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
@@ -14,13 +14,14 @@ from penstock.engine.packing import packs
 from penstock.engine.prices import is_priced, price, usd_of
 from penstock.expressions import sql_columns
 from penstock.items import Item, Usage
-from penstock.plan.model import Partition, StepEstimate
+from penstock.plan.model import Partition, Segment, StepEstimate
 from penstock.sources import Source
 from penstock.spec.model import Spec
 from penstock.steps import ApiStep, BarrierStep, Step, TableStep, parents
 from penstock.steps.base import PARTITION, ROW
 from penstock.steps.decisions import applied, carried_out, decided, looked_at
 from penstock.steps.filter import Filter
+from penstock.tables.answers import AnswerStore, digest_of
 from penstock.tokens import counter
 
 if TYPE_CHECKING:
@@ -31,6 +32,30 @@ EXACT_ROWS = 20_000
 _SAMPLE_SLICES = 8
 _SAMPLE_ROWS = 500
 _MOST_ISOLATED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What was answered before.
+
+    Attributes:
+        store: the answers.
+        wires: by step, what names its answers.
+    """
+
+    store: AnswerStore
+    wires: Mapping[str, str]
+
+    @classmethod
+    def of_now(cls, store: AnswerStore, segments: Sequence[Segment]) -> Paid:
+        """With all that was answered until now."""
+        store.refresh()
+        return cls(store, {segment.id: segment.wire for segment in segments})
+
+    def of(self, step: str, payloads: Collection[str]) -> set[str]:
+        """Those payloads of a step that have an answer."""
+        named = {digest_of(payload): payload for payload in payloads}
+        return {named[digest] for digest in self.store.known(self.wires[step], named)}
 
 
 @dataclass(slots=True)
@@ -61,12 +86,14 @@ def estimate(
     schema: dict[str, pl.DataType],
     partitions: Sequence[Partition],
     *,
+    paid: Paid,
     every_row: bool = False,
     all_partitions: bool = True,
 ) -> tuple[StepEstimate, ...]:
     """One estimate per API step for the partitions given, which are those still to do.
 
     Args:
+        paid: what was answered before, and will not be asked.
         all_partitions: whether no other partition is done already, which a step that looks at all rows would see too.
     """
     if not spec.api_steps or not partitions:
@@ -76,7 +103,7 @@ def estimate(
     for step, parent in zip(spec.steps, parents(spec.steps), strict=True):
         rows = sampled[parent + 1]
         if isinstance(step, ApiStep):
-            estimates.append(_estimated(spec, step, rows))
+            estimates.append(_estimated(spec, step, rows, paid))
         sampled.append(_after(step, rows, spec.source_keys))
     return tuple(estimates)
 
@@ -161,19 +188,16 @@ def _applied(step: TableStep, frame: pl.DataFrame, chances: list[int], keys: Seq
     return pl.concat(halves, how="vertical_relaxed")
 
 
-def _estimated(spec: Spec, step: ApiStep, sampled: _Sampled) -> StepEstimate:
-
+def _estimated(spec: Spec, step: ApiStep, sampled: _Sampled, paid: Paid) -> StepEstimate:
     frame = sampled.frame
     if step.when is not None:
         frame = _applied(Filter(uses="filter", where=step.when), frame, [_MOST_ISOLATED])
-    rows = 0
+    asking = _asking(step, frame)
+    known = paid.of(step.name, {piece for _, pieces in asking for piece in pieces})
+    waiting = [(place, [piece for piece in pieces if piece not in known]) for place, pieces in asking]
+    rows = sum(1 for _, pieces in waiting if pieces)
     # Copies of a text are sent once per partition.
-    distinct: dict[tuple[int, str], None] = {}
-    for place, payload in zip(frame[PARTITION].to_list(), step.payloads(frame).to_list(), strict=True):
-        pieces = [payload] if isinstance(payload, str) else payload or []
-        if pieces and not any(step.is_empty(piece) for piece in pieces):
-            rows += 1
-            distinct.update(dict.fromkeys((place, piece) for piece in pieces))
+    distinct = dict.fromkeys((place, piece) for place, pieces in waiting for piece in pieces)
     tokens_of = counter(step.model)
     asked = [text for _, text in distinct]
     counts = step.tokens(asked, tokens_of.count_many)
@@ -200,7 +224,18 @@ def _estimated(spec: Spec, step: ApiStep, sampled: _Sampled) -> StepEstimate:
         minutes=_minutes(spec, step, requests, tokens),
         note="; ".join(notes),
         priced=is_priced(step.model, spec.prices_of(step)),
+        answered=round((len(asking) - rows) * sampled.weight),
     )
+
+
+def _asking(step: ApiStep, frame: pl.DataFrame) -> list[tuple[int, list[str]]]:
+    """Of each row that asks anything its partition, and what it asks."""
+    found: list[tuple[int, list[str]]] = []
+    for place, payload in zip(frame[PARTITION].to_list(), step.payloads(frame).to_list(), strict=True):
+        pieces = [payload] if isinstance(payload, str) else payload or []
+        if pieces and not any(step.is_empty(piece) for piece in pieces):
+            found.append((place, pieces))
+    return found
 
 
 def _measured(spec: Spec, step: ApiStep, payloads: Sequence[str], weight: float) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,17 +10,18 @@ from msgspec.structs import replace
 
 from penstock.errors import InputError
 from penstock.plan.changes import Now, with_reasons
-from penstock.plan.estimate import estimate
+from penstock.plan.estimate import Paid, estimate
 from penstock.plan.fingerprints import fingerprint, part_name, segment_content, slices_content, wire_fingerprint
-from penstock.plan.model import Partition, Plan, Segment, StepEstimate, encode_schema
+from penstock.plan.model import Partition, Plan, PlannedTask, Segment, StepEstimate, encode_schema
 from penstock.plan.partitions import group_slices, limit_slices, partition_rows
 from penstock.plan.reuse import plan_tasks
 from penstock.plan.segments import cut_segments, segment_of
 from penstock.plan.types import check_types, output_schema
-from penstock.sources import Slice, open_source
+from penstock.sources import Slice, Source, open_source
 from penstock.spec import Loaded, Spec, dump
-from penstock.steps import ApiStep
+from penstock.steps import ApiStep, Step
 from penstock.steps.base import PARTITION
+from penstock.tables.answers import AnswerStore
 from penstock.tables.state import State
 
 if TYPE_CHECKING:
@@ -42,13 +43,15 @@ def make_plan(
     every_row: bool = False,
     retry_causes: Sequence[str] | None = None,
     rehearsal: bool = False,
+    generation: str = "",
 ) -> Plan:
-    """What a run of this pipeline would do now.
+    """What a run would do now.
 
     Args:
         limit: only the first rows; the result is published beside the pipeline's own output.
         every_row: count the tokens of every row, however many there are.
         rehearsal: the sandbox stands in for another provider; the result is published beside the own output.
+        generation: what tells answers that may be used from those of before everything was asked anew.
         retry_causes: ask only these failures of before again; all of them if left out.
 
     Raises:
@@ -57,23 +60,19 @@ def make_plan(
     """
     spec = loaded.spec
     source = open_source(spec.source, copies=state.sources)
-    schema = source.schema()
-    _check_names(schema)
+    schema = _checked_names(source.schema())
     frames = check_types(loaded, schema)
     rows = partition_rows(spec.steps, spec.source.partition_rows)
-    cut = source.slices(min(rows, limit) if limit else rows, may_estimate=limit is None)
-    slices = limit_slices(cut, limit)
-    segments = _with_wires(spec, cut_segments(spec.steps, [output.reads for output in spec.outputs]))
-    partitions = _partitions(spec, segments, group_slices(slices, rows), encode_schema(schema))
-    suffix = _suffix(limit, rehearsal=rehearsal)
+    slices = limit_slices(source.slices(min(rows, limit or rows), may_estimate=limit is None), limit)
+    segments = _with_wires(spec, generation)
+    partitions = _partitions(spec, segments, group_slices(slices, rows), encode_schema(schema), generation)
+    suffix = rehearsal_name(limit, rehearsal=rehearsal)
     tasks, reuse = plan_tasks(state, segments, partitions, retry_causes, suffix)
     reuse = with_reasons(state, Now(spec, encode_schema(schema), segments, partitions), reuse)
-    to_do = {task.partition for task in tasks}
-    missing = [one for one in partitions if one.index in to_do]
+    missing = _to_do(partitions, tasks)
     alone = len(missing) == len(partitions)
-    estimates = estimate(spec, source, schema, missing, every_row=every_row, all_partitions=alone)
+    estimates = _estimates(spec, source, schema, state, missing, segments=segments, every_row=every_row, alone=alone)
     check_budget(spec, estimates)
-    targets = _checked_targets(spec, suffix, frames)
     return Plan(
         pipeline=spec.name,
         file=str(loaded.file.absolute()),
@@ -87,22 +86,50 @@ def make_plan(
         tasks=tasks,
         estimates=estimates,
         reuse=reuse,
-        targets=targets,
+        targets=_checked_targets(spec, suffix, frames),
         ends=tuple(segment_of(segments, spec.steps, output.reads) for output in spec.outputs),
         rows=sum(piece.rows for piece in slices),
         limit=limit,
         rehearsal=suffix,
-        notes=(*loaded.notes, *(() if all(piece.counted for piece in slices) else (_ESTIMATED,))),
-        retry_causes=tuple(retry_causes) if retry_causes is not None else None,
+        notes=(*loaded.notes, *_notes(slices)),
+        retry_causes=None if retry_causes is None else tuple(retry_causes),
     )
 
 
-def _check_names(columns: Iterable[str]) -> None:
+def _to_do(partitions: Sequence[Partition], tasks: Sequence[PlannedTask]) -> list[Partition]:
+    """The partitions that some task takes."""
+    taken = {task.partition for task in tasks}
+    return [one for one in partitions if one.index in taken]
+
+
+def _estimates(
+    spec: Spec,
+    source: Source,
+    schema: dict[str, pl.DataType],
+    state: State,
+    missing: Sequence[Partition],
+    *,
+    segments: Sequence[Segment],
+    every_row: bool,
+    alone: bool,
+) -> tuple[StepEstimate, ...]:
+    """What the missing partitions will send, without what was answered before."""
+    with AnswerStore(state.folder) as store:
+        paid = Paid.of_now(store, segments)
+        return estimate(spec, source, schema, missing, paid=paid, every_row=every_row, all_partitions=alone)
+
+
+def _notes(slices: Sequence[Slice]) -> list[str]:
+    return [] if all(piece.counted for piece in slices) else [_ESTIMATED]
+
+
+def _checked_names(columns: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
     """Refuse a source with a column of the names that rows have on their way: it would be lost without a word."""
     if taken := sorted(HIDDEN & set(columns)):
         raise InputError(
             f"the source has a column {taken[0]!r}, a name that Penstock uses itself; give it another name"
         )
+    return columns
 
 
 def _checked_targets(spec: Spec, suffix: str, frames: Sequence[pl.DataFrame]) -> tuple[str, ...]:
@@ -128,25 +155,29 @@ def check_budget(spec: Spec, estimates: Sequence[StepEstimate]) -> None:
         )
 
 
-def _with_wires(spec: Spec, segments: Sequence[Segment]) -> tuple[Segment, ...]:
+def _where(spec: Spec, step: Step | None, generation: str) -> str:
+    """Whose answers a step's are: the provider's, and since when; empty of a step that asks nothing."""
+    return spec.provider_of(step).identity + generation if isinstance(step, ApiStep) else ""
+
+
+def _with_wires(spec: Spec, generation: str) -> tuple[Segment, ...]:
     """The segments, those that ask a model with what names their answers."""
     found: list[Segment] = []
-    for segment in segments:
+    for segment in cut_segments(spec.steps, [output.reads for output in spec.outputs]):
         step = spec.steps[segment.steps[-1]] if segment.steps else None
-        wire = wire_fingerprint(step, spec.provider_of(step).identity) if isinstance(step, ApiStep) else ""
+        wire = wire_fingerprint(step, _where(spec, step, generation)) if isinstance(step, ApiStep) else ""
         found.append(replace(segment, wire=wire))
     return tuple(found)
 
 
 def _partitions(
-    spec: Spec, segments: Sequence[Segment], groups: Sequence[tuple[Slice, ...]], schema: str
+    spec: Spec, segments: Sequence[Segment], groups: Sequence[tuple[Slice, ...]], schema: str, generation: str
 ) -> list[Partition]:
     contents = _distinct([fingerprint(slices_content(group, spec.source, schema)) for group in groups])
     names: list[dict[str, str]] = [{} for _ in groups]
     for segment in segments:
         step = spec.steps[segment.steps[-1]] if segment.steps else None
-        where = spec.provider_of(step).identity if isinstance(step, ApiStep) else ""
-        content = segment_content(segment, spec.steps, where, spec.source.keys)
+        content = segment_content(segment, spec.steps, _where(spec, step, generation), spec.source.keys)
         reads = contents if segment.reads is None else [name[segment.reads] for name in names]
         whole = fingerprint(content, *reads) if segment.whole else ""
         for name, read, rows in zip(names, reads, contents, strict=True):
@@ -170,7 +201,7 @@ def _distinct(contents: list[str]) -> list[str]:
     return result
 
 
-def _suffix(limit: int | None, *, rehearsal: bool) -> str:
+def rehearsal_name(limit: int | None, *, rehearsal: bool) -> str:
     """A word for runs that must not replace the pipeline's own output: of a few rows, or of the sandbox instead."""
     words = ["rehearsal"] if rehearsal else []
     words += [f"first-{limit}"] if limit is not None else []

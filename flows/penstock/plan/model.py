@@ -71,6 +71,7 @@ class StepEstimate(msgspec.Struct, frozen=True):
     Attributes:
         priced: whether the model's price is known; dollars may be unknown all the same, since nobody knows how long the
             answers will be.
+        answered: rows that would be asked and whose answers were paid for before; the other numbers are without them.
     """
 
     step: str
@@ -84,6 +85,7 @@ class StepEstimate(msgspec.Struct, frozen=True):
     minutes: float | None
     note: str = ""
     priced: bool = True
+    answered: int = 0
 
 
 class Reuse(msgspec.Struct, frozen=True):
@@ -97,6 +99,20 @@ class Reuse(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class Changes(msgspec.Struct, frozen=True):
+    """What became of the source's rows since a complete run.
+
+    Attributes:
+        since: that run; empty where there is none, so that all rows are new.
+    """
+
+    new: int
+    changed: int
+    unchanged: int
+    deleted: int
+    since: str = ""
+
+
 class Plan(msgspec.Struct, frozen=True):
     """What a run does, in which parts, at what price.
 
@@ -107,6 +123,7 @@ class Plan(msgspec.Struct, frozen=True):
         retry_causes: which failures of before are asked again; None for all that were asked.
         targets: where each output is published: the pipeline's own paths, or beside them for rehearsals.
         ends: the segment whose parts each output publishes.
+        changes: of incremental pipelines, how the source's rows differ from those of the last complete run.
     """
 
     pipeline: str
@@ -130,6 +147,7 @@ class Plan(msgspec.Struct, frozen=True):
     base_urls: dict[str, str] = {}
     notes: tuple[str, ...] = ()
     retry_causes: tuple[str, ...] | None = None
+    changes: Changes | None = None
     format: int = FORMAT
 
     @property

@@ -22,6 +22,8 @@ RECORD = "run.json"
 PLAN = "plan.json"
 ERRORS = "errors.parquet"
 MERGED = "merged.parquet"
+ROWS = "rows.parquet"
+"""Of incremental pipelines: the keys of the source's rows and hashes of what they were."""
 
 
 class RunStatus(StrEnum):
@@ -60,6 +62,7 @@ class OutputRecord(BaseModel):
     number: int = Field(default=0, description="Its place among the pipeline's outputs, from 0.")
     path: str = Field(description="Where it stands.")
     rows: int = Field(description="Its rows.")
+    kept: int = Field(default=0, description="Those of them that are no longer in the source: `on_delete: keep`.")
     files: list[dict[str, Any]] = Field(description="Its files: name, rows, bytes and SHA-256.")
     refused: dict[str, int] = Field(
         default_factory=dict, description="Rows in the errors table that it could not take, by cause."
@@ -67,6 +70,18 @@ class OutputRecord(BaseModel):
     delivered: dict[str, Any] = Field(
         default_factory=dict, description="What became of it at a server: ids of files and jobs, a new model's name."
     )
+
+
+class RowChanges(BaseModel):
+    """How the rows of the source differed from those of the last complete run."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    new: int = Field(description="Rows whose key was not there.")
+    changed: int = Field(description="Rows of which something that the pipeline reads is not what it was.")
+    unchanged: int = Field(description="Rows that are as they were.")
+    deleted: int = Field(description="Rows that were there and are not any more.")
+    since: str = Field(default="", description="The run they are compared with; empty for the first.")
 
 
 class RunRecord(BaseModel):
@@ -97,6 +112,10 @@ class RunRecord(BaseModel):
     account: Account | None = Field(default=None, description="Where every row went; once the run is complete.")
     usage: RunUsage = Field(default_factory=RunUsage, description="What was sent and what it cost in this run.")
     carried_rows: int = Field(default=0, description="Rows whose answers were paid in earlier runs.")
+    changes: RowChanges | None = Field(
+        default=None, description="How the source changed since the last complete run; of incremental pipelines."
+    )
+    fresh: bool = Field(default=False, description="Whether no answer of before was to be used.")
     outputs: list[OutputRecord] = Field(default_factory=list, description="What was published.")
     errors_path: str | None = Field(default=None, description="The errors table; none when no row failed.")
     merged_path: str | None = Field(

@@ -58,8 +58,8 @@ def verify_run(
     for output, written, expected in zip(outputs, record.outputs, account.outputs, strict=True):
         damages = output.damage(written.files)
         rows = output.rows(written.files)
-        if not damages and rows != expected:
-            damages = [f"{written.path} has {rows} rows and the account {expected}"]
+        if not damages and rows != expected + written.kept:
+            damages = [f"{written.path} has {rows} rows and the account {expected + written.kept}"]
         problems += damages
     return problems
 

@@ -21,7 +21,7 @@ from penstock.expressions import (
 from penstock.spec.markers import marked
 from penstock.spec.positions import Document, Path
 from penstock.spec.references import Resolver, did_you_mean
-from penstock.steps import SOURCE, ApiStep, Columns, Step, TableStep
+from penstock.steps import SOURCE, ApiStep, Columns, Step, TableStep, parents
 from penstock.steps.column_types import WrongColumn
 from penstock.steps.decisions import key_missing
 
@@ -173,6 +173,23 @@ class ColumnCheck:
         # A second step of the same id is a mistake of its own, told once.
         self._usages.add(usage)
         return {**after, usage: None}
+
+
+def columns_read(steps: Sequence[Step], columns: Sequence[Columns]) -> set[str]:
+    """The columns of the source that any step names, or that a result may hold.
+
+    Args:
+        columns: of the source and after each step.
+    """
+    found = set(columns[0]) if any(step.kind == "python" for step in steps) else set(columns[-1])
+    # What is there after the last step of some branch reaches an output, or an earlier step would have taken it away.
+    leaves = set(range(len(steps))) - set(parents(steps))
+    for place in leaves:
+        found.update(columns[place + 1])
+    for step in steps:
+        for _, marker, text in _expressions_of(type(step), step.model_dump(mode="json")):
+            found.update(_columns_of(marker, text))
+    return found & set(columns[0])
 
 
 def _delimiter_hint(columns: list[str]) -> str:

@@ -12,6 +12,7 @@ from penstock.outputs import Output
 from penstock.sources import ROW_KEY, SourceSettings
 from penstock.spec.budget import Budget
 from penstock.spec.errors_key import ErrorSettings
+from penstock.spec.incremental_key import Incremental
 from penstock.spec.params import Param
 from penstock.spec.provider import PROVIDERS, ProviderSettings
 from penstock.spec.schedule import ScheduleSettings
@@ -85,6 +86,20 @@ class Spec(BaseModel):
         description="When it runs by itself; read by `penstock deploy` and `penstock serve`, and by nothing else.",
         examples=[{"cron": "0 2 * * *", "timezone": "Europe/Berlin"}],
     )
+
+    incremental: bool | Incremental = Field(
+        default=False,
+        description=(
+            "Whether each run pays only for rows that are new or whose input changed since the last complete run, and "
+            "tells how many were new, changed, unchanged and deleted. The output is whole each time."
+        ),
+        examples=[True, {"on_delete": "keep"}],
+    )
+
+    @property
+    def incremental_settings(self) -> Incremental | None:
+        """What `incremental` says; None where runs are not."""
+        return Incremental() if self.incremental is True else self.incremental or None
 
     @property
     def api_steps(self) -> list[ApiStep]:

@@ -17,6 +17,7 @@ from penstock.spec.budget import Budget
 from penstock.spec.columns import ColumnCheck, PlacedStep
 from penstock.spec.entries import absolute, read_outputs, read_steps
 from penstock.spec.errors_key import ErrorSettings
+from penstock.spec.incremental_key import Incremental, check_incremental
 from penstock.spec.mistakes import missing_keys_hint, report, validated
 from penstock.spec.model import Spec
 from penstock.spec.param_values import ParamReading
@@ -83,12 +84,22 @@ class Reading:
         self._section("errors", ErrorSettings, given)
         self._section("budget", Budget, given)
         self._section("schedule", ScheduleSettings, given)
+        self._read_incremental(given)
         self._steps = read_steps(self._document, STEPS, given.get("steps"), self._folder)
         self._outputs = read_outputs(self._document, OUTPUTS, given.get("outputs"), self._folder)
         check_used_providers(self._document, self._steps, self._outputs, self._values, self._broken)
         whole = check_branches(self._document, self._steps, self._outputs)
         columns = self._follow(source_may_miss=source_may_miss, whole=whole)
-        check_targets(self._document, self._values.get("source"), self._outputs, self._values.get("errors"))
+        source = self._values.get("source")
+        check_targets(self._document, source, self._outputs, self._values.get("errors"))
+        self.notes += check_incremental(
+            self._document,
+            self._values.get("incremental"),
+            source,
+            self._steps,
+            self._outputs,
+            columns if whole else None,
+        )
         return self._assembled(root), columns
 
     def _root(self) -> MappingNode:
@@ -175,6 +186,17 @@ class Reading:
             data = absolute(model, given[name], self._folder)
             self._keep(name, validated(model, data, self._document, (name,)))
 
+    def _read_incremental(self, given: Mapping[str, Any]) -> None:
+        data = given.get("incremental", False)
+        if isinstance(data, bool):
+            self._values["incremental"] = data
+        elif isinstance(data, dict):
+            self._section("incremental", Incremental, given)
+        else:
+            span = self._document.find(("incremental",))[1].span
+            self._document.add(span, "`incremental` is true, false or a mapping", "write `incremental: true`")
+            self._broken.add("incremental")
+
     def _keep(self, name: str, value: BaseModel | None) -> None:
         if value is None:
             self._broken.add(name)
@@ -185,7 +207,7 @@ class Reading:
         check = ColumnCheck(self._document, self._resolver)
         source: SourceSettings | None = self._values.get("source")
         given = self._source_columns(source, may_miss=source_may_miss) if source is not None else None
-        if source is not None and not source.keys:
+        if source is not None and not source.keys and not self._values.get("incremental"):
             self.notes.append(
                 "the source has no `key`: rows are named by place and content, so a moved row is a new one"
             )

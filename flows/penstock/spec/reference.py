@@ -20,6 +20,7 @@ from penstock.outputs import KINDS as OUTPUTS
 from penstock.sources import SourceSettings
 from penstock.spec.budget import Budget
 from penstock.spec.errors_key import ErrorSettings
+from penstock.spec.incremental_key import Incremental
 from penstock.spec.markers import keys_of
 from penstock.spec.model import Spec
 from penstock.spec.params import Param
@@ -52,6 +53,7 @@ _PAGES = {
     "`errors`": "#errors",
     "`budget`": "#budget",
     "`schedule`": "#schedule",
+    "`incremental`": "#incremental",
 }
 
 
@@ -112,6 +114,9 @@ def _pipeline() -> str:
             "## Schedule",
             _doc(ScheduleSettings) + " [Every night by itself](../guide/scheduling.md) shows how.",
             _table(ScheduleSettings),
+            "## Incremental",
+            _doc(Incremental),
+            _table(Incremental),
             "## Units",
             "| what | written like |\n|---|---|\n"
             "| duration | `30s`, `200ms`, `15m`, `1h30m`, `2d`; a bare number is seconds |\n"

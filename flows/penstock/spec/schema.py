@@ -15,6 +15,7 @@ from penstock.outputs import KINDS as OUTPUTS
 from penstock.sources import SourceSettings
 from penstock.spec.budget import Budget
 from penstock.spec.errors_key import ErrorSettings
+from penstock.spec.incremental_key import Incremental
 from penstock.spec.model import Spec
 from penstock.spec.params import Param
 from penstock.spec.provider import OpenAISettings, SandboxSettings
@@ -30,7 +31,8 @@ Schema = dict[str, Any]
 def pipeline_schema() -> Schema:
     """The schema as plain data."""
     models: list[type[BaseModel]] = [
-        Spec, Param, SourceSettings, ErrorSettings, Budget, ScheduleSettings, SandboxSettings, OpenAISettings,
+        Spec, Param, SourceSettings, ErrorSettings, Budget, ScheduleSettings, Incremental, SandboxSettings,
+        OpenAISettings,
         *STEPS.values(), *OUTPUTS.values(),
     ]  # fmt: skip
     names, whole = models_json_schema([(model, "validation") for model in models], ref_template="#/definitions/{model}")

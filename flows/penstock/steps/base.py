@@ -268,6 +268,11 @@ class ApiStep(Step):
         return ()
 
     @property
+    def in_table(self) -> bool:
+        """Whether the table holds answers as they came, so that they can be taken from it again."""
+        return not self.saved
+
+    @property
     def answer_tokens(self) -> int | None:
         """Tokens of one answer at most, for the estimate of what a run costs; None when there is no bound."""
         return 0 if self.prompt_only else None

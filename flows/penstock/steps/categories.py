@@ -80,41 +80,26 @@ def read_verdicts(body: bytes | memoryview, count: int) -> Verdicts:
     return Verdicts(response.results, response.model)
 
 
-def reasons(result: Result, thresholds: Mapping[str, float]) -> tuple[bool, list[str]]:
-    """Whether an input is flagged, and the categories that say so.
-
-    A category with a threshold speaks by its score, every other one by the service's verdict. Without thresholds
-    `flagged` is what the service says.
+def check_scores(results: Sequence[Result], thresholds: Mapping[str, float]) -> None:
+    """Make sure that each category with a threshold has a score.
 
     Raises:
-        UnusableAnswer: a category with a threshold has no score.
+        UnusableAnswer: one has none.
     """
-    found = [name for name, hit in result.categories.items() if hit and name not in thresholds]
-    for name, threshold in thresholds.items():
-        score = result.category_scores.get(name)
-        if score is None:
-            raise UnusableAnswer(f"no score came for {name!r}, for which `thresholds` names one")
-        if score >= threshold:
-            found.append(name)
-    # A service that flags and names no category is believed.
-    bare = result.flagged and not any(result.categories.values())
-    flagged = bool(found) or bare if thresholds else result.flagged
-    return flagged, sorted(found)
+    for result in results:
+        for name in thresholds:
+            if result.category_scores.get(name) is None:
+                raise UnusableAnswer(f"no score came for {name!r}, for which `thresholds` names one")
 
 
-def columns(results: Sequence[Result], thresholds: Mapping[str, float], schema: pa.Schema) -> list[pa.Array]:
-    """The columns of `schema`, which is that of `schema_of`, of these results.
-
-    Raises:
-        UnusableAnswer: see `reasons`.
-    """
+def columns(results: Sequence[Result], schema: pa.Schema) -> list[pa.Array]:
+    """The columns of `schema`, which is that of `schema_of`, of these results: what the service said."""
     import pyarrow as pa
 
-    verdicts = [reasons(result, thresholds) for result in results]
     kinds = [field.type for field in schema]
     made = [
-        pa.array([flagged for flagged, _ in verdicts], kinds[0]),
-        pa.array([names for _, names in verdicts], kinds[1]),
+        pa.array([result.flagged for result in results], kinds[0]),
+        pa.array([sorted(name for name, hit in result.categories.items() if hit) for result in results], kinds[1]),
         _struct([result.categories for result in results], kinds[2]),
         _struct([result.category_scores for result in results], kinds[3]),
         pa.array([_others(result) for result in results], kinds[4]),
@@ -122,6 +107,42 @@ def columns(results: Sequence[Result], thresholds: Mapping[str, float], schema: 
     if len(kinds) > len(made):
         made.append(_struct([result.category_applied_input_types or {} for result in results], kinds[5]))
     return made
+
+
+def with_thresholds(answers: pa.Table, thresholds: Mapping[str, float]) -> pa.Table:
+    """Answers whose `flagged` and `flagged_categories` are by thresholds.
+
+    A category with a threshold speaks by its score, every other one by the service's verdict.
+
+    Args:
+        answers: with the columns of `schema_of`; rows of nulls stay so.
+    """
+    import pyarrow as pa
+
+    flagged: list[bool | None] = []
+    names: list[list[str] | None] = []
+    for said, categories, scores, others in zip(
+        *(answers.column(place).to_pylist() for place in (0, 2, 3, 4)), strict=True
+    ):
+        if said is None:
+            flagged.append(None)
+            names.append(None)
+            continue
+        hits = {**(categories or {}), **{other["category"]: other["flagged"] for other in others or ()}}
+        known = {**(scores or {}), **{other["category"]: other["score"] for other in others or ()}}
+        found = [name for name, hit in hits.items() if _hits(name, hit, known, thresholds)]
+        # A service that flags and names no category is believed.
+        flagged.append(bool(found) or (said and not any(hits.values())))
+        names.append(sorted(found))
+    kinds = [field.type for field in answers.schema]
+    made = [pa.array(flagged, kinds[0]), pa.array(names, kinds[1]), *answers.columns[2:]]
+    return pa.table(made, schema=answers.schema)
+
+
+def _hits(name: str, hit: bool | None, scores: Mapping[str, float | None], thresholds: Mapping[str, float]) -> bool:
+    """Whether a category counts; by the service's verdict too where an answer of before has no score for it."""
+    score = scores.get(name)
+    return bool(hit) if name not in thresholds or score is None else score >= thresholds[name]
 
 
 def schema_of(prefix: str, *, input_types: bool) -> pa.Schema:

@@ -15,7 +15,16 @@ from penstock.expressions import Template, renderer
 from penstock.items import Answer, Cause, Fault, Packing, Usage
 from penstock.pictures import ImageFile, UnreadableImage, data_url, find_image
 from penstock.steps.base import ApiStep, Columns
-from penstock.steps.categories import CATEGORIES, OMNI_ONLY, column_types, columns, read_verdicts, schema_of
+from penstock.steps.categories import (
+    CATEGORIES,
+    OMNI_ONLY,
+    check_scores,
+    column_types,
+    columns,
+    read_verdicts,
+    schema_of,
+    with_thresholds,
+)
 from penstock.steps.named_files import NamedFile, content_mark
 from penstock.steps.rendering import rendered, template_fault
 from penstock.values import FilePath, Share
@@ -45,7 +54,7 @@ class Moderate(ApiStep):
     kind: ClassVar[str] = "moderate"
     summary: ClassVar[str] = "Says of a text or an image per row whether it may be harmful, and how, by category."
     endpoint: ClassVar[str] = "/moderations"
-    beside_wire: ClassVar[frozenset[str]] = frozenset({"input", "image", "prefix"})
+    beside_wire: ClassVar[frozenset[str]] = frozenset({"input", "image", "prefix", "thresholds"})
     prompt_only: ClassVar[bool] = True
     example: ClassVar[str] = 'uses: moderate\ninput: "{{ body }}"\nthresholds: {harassment: 0.3, violence: 80%}\n'
 
@@ -150,6 +159,15 @@ class Moderate(ApiStep):
         """As of any step; payloads of a step with `image` are read another way, be it the same text."""
         return {**super().wire(), "image": self.image is not None}
 
+    @property
+    def in_table(self) -> bool:
+        """Not where thresholds have taken the place of the service's own verdict."""
+        return not self.thresholds
+
+    def finished(self, answers: pa.Table) -> pa.Table:
+        """The verdicts by the thresholds."""
+        return with_thresholds(answers, self.thresholds) if self.thresholds else answers
+
     def payloads(self, frame: pl.DataFrame) -> pl.Series:
         """The rendered texts; of a step with `image` all are JSON objects, so that no text can be taken for one."""
         import polars as pl
@@ -234,7 +252,8 @@ class Moderate(ApiStep):
 
         verdicts = read_verdicts(body, len(payloads))
         schema = self.result_schema()
-        made = columns(verdicts.results, self.thresholds, schema)
+        check_scores(verdicts.results, self.thresholds)
+        made = columns(verdicts.results, schema)
         return Answer(pa.record_batch(made, schema=schema), Usage(model=verdicts.model))
 
 

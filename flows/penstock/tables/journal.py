@@ -30,6 +30,7 @@ DIGEST = "digest"
 """The first column of every batch: what each row answers, by the digest of what was asked."""
 DIGEST_BYTES = 16
 _CACHED_FRAMES = 2
+_WIRE = b"penstock.wire"
 
 
 @dataclass(slots=True)
@@ -40,6 +41,12 @@ class _Frames:
     ranges: list[tuple[int, int]] = field(default_factory=list)
     places: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     end: int = 0
+
+    @property
+    def wire(self) -> str:
+        """What names the answers; empty where nothing does."""
+        metadata = (self.schema.metadata if self.schema is not None else None) or {}
+        return str(metadata.get(_WIRE, b"").decode())
 
     def add(self, start: int, size: int, end: int, digests: Sequence[bytes]) -> None:
         """Take in one batch; of what was answered twice, the last answer counts."""
@@ -55,11 +62,16 @@ class Journal:
     The first column of every batch, `DIGEST`, says what each of its rows answers; it goes by its place, since an
     answer's own columns may have any name. Opening an existing file cuts off a torn tail; `answered` then says what
     need not be asked again.
+
+    Args:
+        path: the file.
+        wire: what names the answers of a new journal for others than its own part, see `penstock.tables.answers`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wire: str = "") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self._wire = wire
         self._frames = _scan(path)
         self._file = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
         os.ftruncate(self._file, self._frames.end)
@@ -90,7 +102,8 @@ class Journal:
         if self._sync_error is not None:
             raise self._sync_error
         if self._frames.schema is None:
-            self._write([_MAGIC, *_framed(batch.schema.serialize())])
+            named = batch.schema.with_metadata({_WIRE: self._wire.encode()})
+            self._write([_MAGIC, *_framed(named.serialize())])
             self._frames.schema = batch.schema
         elif not batch.schema.equals(self._frames.schema):
             batch = self._like_those_before(batch, self._frames.schema)
@@ -235,3 +248,48 @@ def _whole_frame(file: BinaryIO) -> bytes | None:
     content = file.read(size)
     file.seek(padding, os.SEEK_CUR)
     return content if zlib.crc32(content) == checksum else None
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """Where each answer of a journal stands: the digest, the beginning of its frame in the file, the row in it."""
+
+    wire: str
+    digests: list[bytes]
+    frames: list[int]
+    rows: list[int]
+
+
+def scan_journal(path: Path) -> Scanned | None:
+    """Where the answers of a journal stand that nobody writes to; None where there are none, or nothing names them."""
+    try:
+        frames = _scan(path)
+    except FileNotFoundError:
+        return None
+    if not frames.wire or not frames.places:
+        return None
+    starts = [frames.ranges[frame][0] - _FRAME.size for frame, _ in frames.places.values()]
+    return Scanned(frames.wire, list(frames.places), starts, [row for _, row in frames.places.values()])
+
+
+def journal_answers(path: Path, start: int, wanted: Sequence[tuple[int, bytes]]) -> pa.RecordBatch | None:
+    """Some rows of the frame that begins at `start`, with their digests; None where that frame has not these answers.
+
+    Args:
+        wanted: the place of each answer in the frame, and its digest.
+
+    Raises:
+        OSError, ArrowException, IndexError: the file is gone or is no journal.
+    """
+    import pyarrow as pa
+
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC or (head := _whole_frame(file)) is None:
+            return None
+        schema = pa.ipc.read_schema(pa.py_buffer(head))
+        file.seek(start)
+        content = _whole_frame(file)
+    if content is None:
+        return None
+    batch = pa.ipc.read_record_batch(pa.py_buffer(content), schema).take(pa.array([row for row, _ in wanted]))
+    return batch if batch.column(0).to_pylist() == [digest for _, digest in wanted] else None

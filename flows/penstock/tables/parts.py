@@ -64,6 +64,7 @@ def writer_settings(schema: pa.Schema) -> dict[str, Any]:
         "use_dictionary": others,
         "write_statistics": [name for name in others if "." not in name],
         "store_schema": True,
+        "write_page_checksum": True,
     }
 
 
@@ -87,6 +88,13 @@ def read_counts(path: Path) -> dict[str, Any] | None:
         return None
     stored = (metadata.metadata or {}).get(METADATA_KEY)
     return None if stored is None else {**json.loads(stored), "rows": metadata.num_rows}
+
+
+def rows_of(path: Path) -> int:
+    """How many rows a Parquet file has."""
+    from pyarrow import parquet
+
+    return int(parquet.read_metadata(path).num_rows)
 
 
 def sync_file(path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.errors import RunLocked, StorageFailed
+
+_GENERATIONS = "generations.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,29 @@ class State:
             base / f"{fingerprint.partition('-')[0]}.journal",
             PartFiles.file_lists_of(base / f"{fingerprint}.parquet"),
         )
+
+    def generation(self, rehearsal: str = "") -> str:
+        """What tells answers that may be used from those of before everything was asked anew; empty if it never was.
+
+        Args:
+            rehearsal: of which kind of runs, see `penstock.plan.model.Plan.rehearsal`.
+        """
+        return str(self._generations().get(rehearsal, ""))
+
+    def begin_anew(self, run_id: str, rehearsal: str = "") -> None:
+        """From now on runs of this kind use no answer of before. To be called by whoever holds the lock."""
+        known = {**self._generations(), rehearsal: run_id}
+        path = self.folder / _GENERATIONS
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(known))
+        temporary.replace(path)
+
+    def _generations(self) -> dict[str, str]:
+        try:
+            known = json.loads((self.folder / _GENERATIONS).read_text())
+        except FileNotFoundError:
+            return {}
+        return known if isinstance(known, dict) else {}
 
     def lock(self) -> RunLock:
         """Take the pipeline's lock for one run, and clear away what a killed one left half written.
