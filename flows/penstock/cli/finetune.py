@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from penstock.cli.connection import MOST, YES, confirm, first
-from penstock.cli.console import print_json, say
+from penstock.cli.console import print_json, say, warn
 from penstock.cli.exit_codes import ExitCode
 from penstock.cli.finetune_check import CHECK_EPILOG, check
+from penstock.cli.finetune_continue import CONTINUE_EPILOG, continue_
+from penstock.cli.job_display import event_line
 from penstock.cli.listing import moment, print_facts, shown
 from penstock.cli.server_command import Server, server_command
 from penstock.cli.transfer import file_id
@@ -33,6 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 finetune.command("check", epilog=CHECK_EPILOG)(check)
+finetune.command("continue", epilog=CONTINUE_EPILOG)(continue_)
 
 
 @server_command(
@@ -114,7 +117,7 @@ def events(server: Server, job_id: str = _JOB, most: int = MOST) -> None:
         print_json([event.raw for event in found])
         return
     for event in found:
-        say(_event_line(event))
+        say(event_line(event))
     if not found:
         say("no event")
 
@@ -144,19 +147,34 @@ def watch(server: Server, job_id: str = _JOB, every: float = _EVERY) -> None:
 
 
 async def _watch(api: Api, job_id: str, every: float, as_json: bool) -> FineTuningJob:
-    from penstock.api.fine_tuning import FineTuningJob
+    from penstock.cli.job_display import JobDisplay
+    from penstock.outputs.finetune.following import Course, follow, why_failed
 
-    async for one in api.fine_tuning.watch(job_id, every=every):
+    def happened(event: FineTuningEvent) -> None:
         if as_json:
-            sys.stdout.write(json.dumps(one.raw, ensure_ascii=False) + "\n")
-        elif isinstance(one, FineTuningJob):
-            _print_job(one)
+            _print_line(event.raw)
         else:
-            say(_event_line(one))
-        sys.stdout.flush()
-        if isinstance(one, FineTuningJob):
-            return one
-    raise AssertionError("watching ends with the job")
+            display.happened(event)
+
+    def changed(course: Course) -> None:
+        display.changed(job_id, course)
+
+    with JobDisplay(quiet=as_json) as display:
+        job, course = await follow(api, job_id, every=every, changed=changed, happened=happened)
+    if as_json:
+        _print_line(job.raw)
+        return job
+    if course.losses:
+        say(course.line(job.id))
+    _print_job(job)
+    if why := why_failed(job):
+        warn(why)
+    return job
+
+
+def _print_line(value: object) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def _end(job: FineTuningJob) -> None:
@@ -170,10 +188,6 @@ def _row(job: FineTuningJob) -> tuple[object, ...]:
 
 def _print_state(job: FineTuningJob) -> None:
     say(f"{shown(job.id)}  {shown(job.status)}")
-
-
-def _event_line(event: FineTuningEvent) -> str:
-    return f"{moment(event.created_at, '%Y-%m-%d %H:%M:%S')}  {shown(event.level):<5}  {shown(event.message)}"
 
 
 def _print_job(job: FineTuningJob) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from penstock.cli.console import clear_errors, print_json, say, warn
+from penstock.cli.exit_codes import ExitCode
 from penstock.cli.options import FILE, JSON, LIMIT, PARAM, PROVIDER, RUN, STATE, chosen_run, parse_params
 from penstock.errors import UsageError
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from penstock.execute.session import Request, Session
     from penstock.flow.run import Outcome
     from penstock.flow.server import Boot
+    from penstock.runs.record import RunRecord
 
 _QUIET = typer.Option(False, "--quiet", "-q", help="No progress, only the account at the end.")
 _WORKERS = typer.Option(3, "--workers", min=1, max=64, help="Partitions in work at a time.")
@@ -185,4 +188,17 @@ def _tell(session: Session, outcome: Outcome, *, as_json: bool) -> None:
             say(line)
         if outcome.warning:
             warn(f"note: {outcome.warning}")
+        if _offered(record):
+            raise SystemExit(int(ExitCode.ROWS_FAILED))
     raise SystemExit(int(exit_code(record)))
+
+
+def _offered(record: RunRecord) -> bool:
+    """Ask at a terminal for what `upload: ask` left to be asked; whether that failed."""
+    waiting = [output for output in record.outputs if output.delivered.get("state") == "written"]
+    if not waiting or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    from penstock.cli.finetune_continue import offer
+
+    failures = [offer(Path(output.path)) for output in waiting]
+    return any(failures)
