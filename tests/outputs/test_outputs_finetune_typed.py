@@ -118,3 +118,65 @@ def test_the_fast_ways_take_no_line_that_the_exact_one_finds_something_in(
             assert not problems
             assert list(check_example(exact, form, RULES)) == []  # type: ignore[arg-type]
             assert same(example, example_of(exact))
+
+
+def test_a_key_that_stands_twice_is_left_to_the_exact_way() -> None:
+    line = json.dumps(CHATS["a call and its answer"])
+    message = line.replace('"content": null', '"content": "a", "content": null', 1)
+    whole = line.replace('"messages":', '"tools": [], "messages":', 1)
+    call_twice = line.replace('"id": "c1"', '"id": "c0", "id": "c1"', 1)
+    in_tools = line.replace('"name": "ask"', '"name": "other", "name": "ask"', 1)
+    for twice in (message, whole, call_twice, in_tools):
+        assert twice != line
+        assert typed_chat(twice.encode()) is None
+    preferred = json.dumps(PREFERENCES["plain"])
+    for key in ("input", "preferred_output", "non_preferred_output"):
+        assert typed_preference(preferred.replace(f'"{key}":', f'"{key}": 1, "{key}":', 1).encode()) is None
+
+
+OTHER_CHATS = {
+    "an answer before the call's": [USER, calling(call()), ANSWER],
+    "an answer to no call": [USER, found(), ANSWER],
+    "another id": [USER, calling(call()), found("c2"), ANSWER],
+    "a call of a tool that there is not": [USER, calling(call(name="lose")), found(), ANSWER],
+    "arguments that are no object": [USER, calling(call(arguments="[]")), found(), ANSWER],
+    "arguments that are no JSON": [USER, calling(call(arguments='{"a": 01}')), found(), ANSWER],
+    "a call of the user's": [{**USER, "tool_calls": [call()]}, ANSWER],
+    "an empty list of calls": [USER, calling(), ANSWER],
+    "a weight of the user's": [{**USER, "weight": 1}, ANSWER],
+    "nothing that is learned": [USER, {**ANSWER, "weight": 0}],
+    "no answer at the end": [USER, ANSWER, USER],
+    "no content": [USER, {"role": "assistant"}],
+    "empty content": [USER, {"role": "assistant", "content": " "}],
+    "nobody": [],
+}
+
+
+@pytest.mark.parametrize("name", OTHER_CHATS)
+def test_lines_with_something_to_say_of_are_left_to_the_exact_way(name: str) -> None:
+    value = {"messages": OTHER_CHATS[name], "tools": TOOLS}
+    assert list(check_example(value, "chat", RULES))
+    assert typed_chat(json.dumps(value).encode()) is None
+
+
+@pytest.mark.parametrize("tools", [[], TOOLS[:1] * 2, {}, [{"type": "function"}], None], ids=range(5))
+def test_tools_with_something_to_say_of_are_left_to_the_exact_way(tools: Any) -> None:
+    assert typed_chat(json.dumps({"messages": [USER, ANSWER], "tools": tools}).encode()) is None
+
+
+OTHER_PREFERENCES: dict[str, dict[str, Any]] = {
+    "equal outputs": {"non_preferred_output": [ANSWER]},
+    "an input that ends with an answer": {"input": {"messages": [USER, ANSWER]}},
+    "an output of the user's": {"preferred_output": [USER]},
+    "an empty output": {"non_preferred_output": []},
+    "an empty answer": {"non_preferred_output": [{"role": "assistant", "content": ""}]},
+    "an empty input": {"input": {"messages": []}},
+    "a key more": {"x": 1},
+}
+
+
+@pytest.mark.parametrize("name", OTHER_PREFERENCES)
+def test_preferences_with_something_to_say_of_are_left_to_the_exact_way(name: str) -> None:
+    value = {**PREFERENCES["plain"], **OTHER_PREFERENCES[name]}
+    assert list(check_example(value, "preference", RULES))
+    assert typed_preference(json.dumps(value).encode()) is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -83,7 +82,7 @@ def _words(texts: pl.Series) -> pl.DataFrame:
     """Words hashed once each: a language has few of them."""
     import polars as pl
 
-    lists = pl.Series([re.findall(r"\S+", text) or [text] for text in texts.to_list()], dtype=pl.List(pl.String))
+    lists = pl.Series([text.split() or [text] for text in texts.to_list()], dtype=pl.List(pl.String))
     words = pl.DataFrame({"word": lists.explode(), "text": _repeated(lists.list.len())})
     known = words["word"].unique()
     table = pl.DataFrame({"word": known, "code": hash_64(known)})
