@@ -148,7 +148,9 @@ def _carry_out(request: Request, *, quiet: bool, as_json: bool) -> None:
 @contextmanager
 def _ticking(session: Session, *, quiet: bool) -> Iterator[Callable[[], None]]:
     from penstock.cli.progress import Progress
+    from penstock.memory import leave_libraries_alone
 
+    leave_libraries_alone()
     with Progress(session, quiet=quiet) as progress:
         yield progress.tick
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _MOST_TOKENS = 1_000_000_000
 _INFINITE_HALF = 65_520.0
+_ZERO_BYTES = b"\x00\x80"
+_LOOKED_AT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,7 @@ def _halved(numbers: pa.Array, count: int) -> pa.Array:
         raise InvalidAnswer("a vector holds a number that is too large for float16; use `dtype: float32`")
     halves = numbers.cast(pa.float16())
     data = halves.buffers()[1].to_pybytes()
-    width = len(data) // count
-    if any(_is_zero(data[start : start + width], "e") for start in range(0, len(data), width)):
+    if _any_zeros(data, count, "e"):
         raise InvalidAnswer("the numbers of a vector are too small for float16; use `dtype: float32`")
     return halves
 
@@ -193,13 +194,22 @@ def _check_numbers(data: bytes, count: int) -> None:
     # NaN and infinity survive a sum, so a finite sum proves all at once; a sum may overflow, so then each is looked at.
     if not math.isfinite(numbers.sum()) and not numbers.is_finite().all():
         raise UnusableAnswer("a vector holds NaN or infinity")
-    width = len(data) // count
-    if any(_is_zero(data[start : start + width]) for start in range(0, len(data), width)):
+    if _any_zeros(data, count, "f"):
         raise UnusableAnswer("a vector is all zeros")
 
 
-def _is_zero(vector: bytes, number: str = "f") -> bool:
+def _any_zeros(data: bytes, count: int, number: str) -> bool:
+    """Whether one of the `count` vectors has no number but zeros."""
+    width = len(data) // count
+    # Hardly a vector begins with zeros, so that few are looked at as a whole.
+    return any(
+        not data[start : start + _LOOKED_AT].strip(_ZERO_BYTES) and _is_zero(data[start : start + width], number)
+        for start in range(0, len(data), width)
+    )
+
+
+def _is_zero(vector: bytes, number: str) -> bool:
     # The bytes of zero and of minus zero; few other numbers are made of them, so that hardly a vector is unpacked.
-    return not vector.strip(b"\x00\x80") and not any(
+    return not vector.strip(_ZERO_BYTES) and not any(
         struct.unpack(f"<{len(vector) // struct.calcsize(number)}{number}", vector)
     )
