@@ -35,7 +35,7 @@ def leave_libraries_alone() -> None:
     """Have the garbage collector pass over all that is there now, and look for more less often.
 
     To be called when everything is imported and planned. A run makes rows, which are freed without the collector, and
-    hardly a cycle; looking through the half a million objects of the libraries again and again took a tenth of its time.
+    hardly a cycle; looking through half a million objects of the libraries again and again took a tenth of its time.
     """
     gc.collect()
     gc.freeze()
