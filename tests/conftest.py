@@ -23,6 +23,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "processes" if file.split("/")[1] in _PROCESSES else file
+            return "processes" if file.split("/")[1] in _PROCESSES or "benchmarks" in file else file
 
     return ByFile(config, log)
