@@ -186,3 +186,12 @@ def test_the_nearest_is_found_among_those_that_are_alike_enough(threshold: float
     # Unchanged ones always; those with a changed word are some 86 of 100 alike.
     expected = [at for at in range(60) if at % 6 < (1 if threshold == 0.9 else 2)]
     assert set(expected) <= set(found["row"].to_list())
+
+
+def test_how_far_it_is_is_told_while_a_long_file_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", [example(f"{at}?") for at in range(3000)])
+    told: list[tuple[Path, int]] = []
+    check_files(path, rules=Rules.of(tokens=False, near=None, personal=()), progress=lambda *one: told.append(one))
+    size = path.stat().st_size
+    assert len(told) == 2
+    assert all(one == path and 0 < done <= size for one, done in told)

@@ -15,6 +15,7 @@ from penstock.cli.exit_codes import ExitCode
 if TYPE_CHECKING:
     from penstock.api.provider import Provider
     from penstock.cli.finetune_moderate import Verdicts
+    from penstock.cli.transfer import Transfer
     from penstock.outputs.finetune.check import CheckReport
     from penstock.outputs.finetune.limits import Format, PriceOf
     from penstock.outputs.finetune.origin import Origin
@@ -169,12 +170,36 @@ def check(
             price_of=_price(price),
             training_origin=_origin(verdicts, training),
             validation_origin=_origin(verdicts, validation),
+            progress=(progress := _Progress()),
         )
+        progress.end()
         if verdicts is not None and verdicts.failed:
             found.job.add("not_moderated", 0, verdicts.failure, times=verdicts.failed)
         _tell(found, report, as_json=as_json)
         if found.errors:
             raise SystemExit(int(ExitCode.ROWS_FAILED))
+
+
+class _Progress:
+    """How far the reading is, on standard error; long checks only, but on a terminal."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._transfer: Transfer | None = None
+        self._size = 0
+
+    def __call__(self, path: Path, done: int) -> None:
+        from penstock.cli.transfer import Transfer
+
+        if self._transfer is None or path != self._path:
+            self.end()
+            self._path, self._transfer, self._size = path, Transfer(f"checking {path.name}"), path.stat().st_size
+        self._transfer(min(done, self._size), self._size)
+
+    def end(self) -> None:
+        """Leave the line to whoever writes next."""
+        if self._transfer is not None:
+            self._transfer.end()
 
 
 def _tell(found: CheckReport, page: Path | None, *, as_json: bool) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from penstock.outputs.finetune.contents import near_leaks
 from penstock.outputs.finetune.faults import EXAMPLES_SHOWN, Found
-from penstock.outputs.finetune.file_check import FileCheck, FileReport
+from penstock.outputs.finetune.file_check import FileCheck, FileReport, Progress
 from penstock.outputs.finetune.limits import FEWEST_EXAMPLES, PriceOf, Rules, listed_price
 from penstock.outputs.finetune.lines import open_file
 from penstock.outputs.finetune.origin import Origin
 from penstock.outputs.finetune.statistics import Training
 
-__all__ = ["CheckReport", "FileReport", "check_files", "check_suffix"]
+__all__ = ["CheckReport", "FileReport", "Progress", "check_files", "check_suffix"]
 
 
 @dataclass(slots=True)
@@ -57,6 +57,7 @@ def check_files(
     price_of: PriceOf = listed_price,
     training_origin: Origin | None = None,
     validation_origin: Origin | None = None,
+    progress: Progress | None = None,
 ) -> CheckReport:
     """Check a training file, and a validation file against it.
 
@@ -67,6 +68,7 @@ def check_files(
         price_of: what training costs by model.
         training_origin: what is known of the lines of the training file beyond the file: rows, groups, verdicts.
         validation_origin: the same of the validation file.
+        progress: told now and then how far the reading of a file is.
 
     Raises:
         InputError: a file cannot be read.
@@ -81,7 +83,7 @@ def check_files(
         form = checked[0].report.form if checked else None
         one = FileCheck(path, rules, most, leaks=validation is not None, form=form, origin=origin or Origin())
         with open_file(path) as file:
-            one.read(file)
+            one.read(file, progress)
         one.end(fewest=1 if checked else FEWEST_EXAMPLES)
         checked.append(one)
     if validation:

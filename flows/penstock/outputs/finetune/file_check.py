@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +26,10 @@ _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _GZIP = b"\x1f\x8b"
 _SHORT = 4
 """Characters below which an answer is very short where half of the others have ten times as many."""
+_TOLD_EVERY = 1024
+"""Lines."""
+Progress = Callable[[Path, int], object]
+"""Takes a file and how many of its bytes are read."""
 
 
 @dataclass(slots=True)
@@ -81,7 +86,7 @@ class FileCheck:
         self.no_system = _Few(most)
         self.short = _Few(most)
 
-    def read(self, file: BinaryIO) -> None:
+    def read(self, file: BinaryIO, progress: Progress | None = None) -> None:
         """Check all lines of the file, which is at its beginning."""
         report = self.report
         head = file.read(3)
@@ -93,6 +98,8 @@ class FileCheck:
             return
         for number, line in read_lines(file):
             report.lines = number
+            if progress is not None and not number % _TOLD_EVERY:
+                progress(report.path, file.tell())
             if line is None:
                 self.found.add("line_too_long", number, f"more than {LONGEST_LINE:,} bytes")
                 continue
