@@ -19,7 +19,7 @@ from penstock.runs.record import RunRecord
 from penstock.steps import KINDS as STEPS
 from penstock.steps import ApiStep
 
-EXAMPLES = int(os.environ.get("PENSTOCK_TREES", "40"))
+EXAMPLES = int(os.environ.get("PENSTOCK_TREES", "50"))
 _FOLDERS = itertools.count()
 _PATIENT = "retry: {attempts: 3, max_wait: 20ms}\ntimeout: {connect: 2s, read: 300ms, total: 900ms}"
 _NEVER_ENDS = {"hang", "slow"}
