@@ -77,6 +77,7 @@ class Server:
         seconds: an answer takes from this to that.
         tokens: a request really takes from this to that.
         closed: from when to when everything is refused.
+        accidents: share of requests that are refused for no reason.
     """
 
     loop: VirtualLoop
@@ -88,6 +89,7 @@ class Server:
     seconds: tuple[float, float] = (0.1, 0.5)
     tokens: tuple[int, int] = (10, 10)
     closed: tuple[float, float] = (0.0, 0.0)
+    accidents: float = 0.0
     served: list[tuple[float, int]] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
     levels: list[float] = field(init=False)
@@ -109,7 +111,7 @@ class Server:
         await asyncio.sleep(takes / 2)
         now = self._refill()
         need = (1.0, float(self.dice.randint(*self.tokens)))
-        closed = self.closed[0] <= now < self.closed[1]
+        closed = self.closed[0] <= now < self.closed[1] or (self.accidents and self.dice.random() < self.accidents)
         good = not closed and all(level >= want for level, want in zip(self.levels, need, strict=True))
         if good:
             self.levels = [level - want for level, want in zip(self.levels, need, strict=True)]

@@ -24,6 +24,9 @@ from penstock.engine.pace import Pace
 _LARGEST_RESERVE = 0.05
 """Of a bucket's capacity, kept for requests that count more than estimated."""
 _REFUSALS_BEFORE_PROBING = 2
+_MANY_REFUSED = 0.15
+"""Of about the last fifty answers: below it refusals are accidents, and no sign of a limit that nobody told."""
+_MEMORY = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class Limiter:
         self._probing = False
         self._began = now
         self._answered = 0
+        self._untold = False
+        self._share_refused = 0.0
 
     @property
     def max_request_tokens(self) -> int | None:
@@ -83,6 +88,8 @@ class Limiter:
             return self.paused_until - now
         if not self.concurrency.room or self._probing:
             return math.inf
+        if self._untold and self.pace is None and self._share_refused > _MANY_REFUSED and self._answered:
+            self.pace = Pace(self._answered, now - self._began, now)
         tokens = self._estimates.corrected(estimate)
         wait = self._wait(now, tokens)
         if wait > 0:
@@ -136,6 +143,7 @@ class Limiter:
             # One that was sent before the refusal says nothing about it.
             self._refusals = 0
         self._answered += 1
+        self._share_refused *= _MEMORY
         if self.pace is not None:
             self.pace.answered()
         self.concurrency.succeeded(admission.began)
@@ -155,6 +163,8 @@ class Limiter:
         """
         now = self._clock()
         self.concurrency.refused(admission.began)
+        self._share_refused = self._share_refused * _MEMORY + (1 - _MEMORY)
+        self._untold = not told
         if admission.began >= self.paused_until:
             # Requests that were under way when the pause began tell nothing new.
             self._refusals += 1
@@ -162,8 +172,8 @@ class Limiter:
             for bucket in (self.requests, self.tokens):
                 if bucket is not None:
                     bucket.restrain()
-            if not told:
-                self._feel_for_the_pace(now)
+            if self.pace is not None and not self.pace.refused(now):
+                self.pace = None
         pause = fallback(max(self._refusals, 1)) if wait is None else wait
         self.paused_until = max(self.paused_until, now + pause)
         return self.paused_until - now
@@ -182,9 +192,3 @@ class Limiter:
             self.tokens = self.tokens or learned(told.tokens, others, now)
             self.tokens.refill(now)
             self.tokens.correct(told.tokens, others, age, learning=self._given.tokens_per_minute is None)
-
-    def _feel_for_the_pace(self, now: float) -> None:
-        if self.pace is not None:
-            self.pace.refused(now)
-        elif self._answered:
-            self.pace = Pace(self._answered, now - self._began, now)

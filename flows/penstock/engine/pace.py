@@ -16,14 +16,16 @@ _NEAR = 1.1
 _STEP_SECONDS = 15.0
 _SHORTEST_SECONDS = 0.5
 _SLOWEST = 1 / 60
+_BORNE = 0.8
+_MOST_DOUBTS = 3
 _LARGEST_CUT = 0.25
 
 
 class Pace:
-    """A rate that is felt for. Made at the first refusal.
+    """A rate that is felt for. Made after the first refusals.
 
     Args:
-        answered: requests answered well before it.
+        answered: requests answered well before them.
         seconds: in which they were.
     """
 
@@ -31,6 +33,7 @@ class Pace:
         self._ceiling = max(answered / max(seconds, _SHORTEST_SECONDS), _SLOWEST)
         self._rate = _FIRST * self._ceiling
         self._searching = True
+        self._doubts = 0
         self._level = 1.0
         self._at = now
         self._stepped = now
@@ -46,21 +49,31 @@ class Pace:
         """A request was answered well."""
         self._answered += 1
 
-    def refused(self, now: float) -> None:
-        """A refusal that is news: the first since the last pause has ended."""
+    def refused(self, now: float) -> bool:
+        """A refusal that is news: the first since the last pause has ended.
+
+        Returns:
+            False when it shows that there is no such limit: what the server bore is refused now and then.
+        """
         seconds = now - self._began
         if not self._answered:
             # A server that answers nothing at all is closed, which says nothing of its pace.
             self._began = now
         if seconds < _SHORTEST_SECONDS or not self._answered:
-            return
-        self._searching = False
+            return True
         found = self._answered / seconds
+        self._began = now
+        self._answered = 0
+        if not self._searching and self._rate <= self._ceiling and found > _BORNE * self._rate:
+            self._doubts += 1
+            return self._doubts < _MOST_DOUBTS
+        self._doubts = 0
+        self._searching = False
         self._ceiling = max(min(found, self._rate), self._rate * _LARGEST_CUT, _SLOWEST)
         self._rate = _BELOW * self._ceiling
         self._level = min(self._level, 0.0)
-        self._began = self._stepped = now
-        self._answered = 0
+        self._stepped = now
+        return True
 
     def wait(self, now: float) -> float:
         """Seconds until one more may go."""

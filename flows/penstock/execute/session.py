@@ -37,6 +37,9 @@ from penstock.tables.state import State
 from penstock.version import __version__
 
 _SAVE_SECONDS = 2.0
+_ROOM = ".room"
+_ROOM_BYTES = 65_536
+"""Kept free for the end of the record, so that it can be written when the disk is full."""
 WORKERS = 3
 """Partitions in work at a time: enough to keep requests in flight while one partition ends and the next begins."""
 
@@ -168,6 +171,7 @@ class Session:
             opening.callback(release, self.run_id)
             self.record = self._new_record()
             self.record.save(self.folder)
+            (self.folder / _ROOM).write_bytes(bytes(_ROOM_BYTES))
             opening.callback(self._stop_saving)
             self._saver.start()
             self._closing = opening.pop_all()
@@ -285,8 +289,15 @@ class Session:
         self.record.status = status
         self.record.notes += self.control.notes
         self.record.ended_at = datetime.now(UTC)
-        self._save_usage()
         self._finished = True
+        try:
+            (self.folder / _ROOM).unlink(missing_ok=True)
+            self._save_usage()
+        except OSError:
+            # A run that ends early must tell why, whatever became of the disk; without an end in its record
+            # it counts as crashed, and is resumed like one.
+            if status in {RunStatus.COMPLETED, RunStatus.COMPLETED_WITH_ERRORS}:
+                raise
 
     def _save_usage(self) -> None:
         with self._record_lock:
