@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import secrets
 import threading
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,19 +16,20 @@ import msgspec
 
 from penstock.engine.control import RunControl, control_of, release
 from penstock.engine.prices import table_version
-from penstock.errors import InputError, Interrupted, RunStopped, SpecError
+from penstock.errors import InputError, Interrupted, RunStopped
 from penstock.execute.baseline import Before, last_complete, needed_runs, remove, unneeded
 from penstock.execute.changes import with_changes
 from penstock.execute.delivering import deliver, servers_of
 from penstock.execute.disk import storage_errors
 from penstock.execute.publish import Published, publish
+from penstock.execute.request import WORKERS, Request, load_request, plan_request, planned, stands_in
 from penstock.execute.setup import control_for
-from penstock.plan.make import make_plan, rehearsal_name
+from penstock.plan.make import rehearsal_name
 from penstock.plan.model import Plan, read_plan
 from penstock.runs.history import mark_crashed, untold_crashes
 from penstock.runs.record import ERRORS, PLAN, ROWS, RowChanges, RunRecord, RunStatus, RunUsage, new_run_id, read_record
 from penstock.secrets import MASK, redact
-from penstock.spec import Loaded, Spec, load
+from penstock.spec import Loaded, Spec
 from penstock.spec.provider import SANDBOX_KEY, SandboxSettings
 from penstock.tables.state import State
 from penstock.version import __version__
@@ -40,83 +38,7 @@ _SAVE_SECONDS = 2.0
 _ROOM = ".room"
 _ROOM_BYTES = 65_536
 """Kept free for the end of the record, so that it can be written when the disk is full."""
-WORKERS = 3
-"""Partitions in work at a time: enough to keep requests in flight while one partition ends and the next begins."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What somebody asked for on the command line or in a deployment.
-
-    Attributes:
-        retry_causes: which failures of before are asked again; None for all that were asked.
-        resumes: the run that this one goes on with.
-        retries: the run whose failed rows are asked again, and nothing else.
-        workers: partitions in work at a time.
-        fresh: use no answer of before, and let no later run of this kind use one.
-    """
-
-    file: Path
-    params: Mapping[str, str] = field(default_factory=dict)
-    provider: str | None = None
-    limit: int | None = None
-    state: str | Path | None = None
-    retry_causes: Sequence[str] | None = None
-    resumes: str | None = None
-    retries: str | None = None
-    workers: int = WORKERS
-    fresh: bool = False
-
-
-def load_request(request: Request) -> Loaded:
-    """The pipeline, found right, with the key that it needs.
-
-    Raises:
-        SpecError: it has mistakes.
-        InputError: the provider's key is not set.
-    """
-    loaded = load(request.file, params=request.params, provider=request.provider)
-    loaded.check_environment()
-    return loaded
-
-
-def plan_request(request: Request, loaded: Loaded, *, every_row: bool = False) -> Plan:
-    """What the request would do now. Sends nothing."""
-    state = State.of(request.file, loaded.spec.name, request.state)
-    plan = _planned(request, loaded, state, every_row=every_row)
-    if loaded.spec.incremental_settings is None or plan.rehearsal:
-        return plan
-    with TemporaryDirectory() as folder:
-        return with_changes(plan, loaded, state, last_complete(state, plan.targets), Path(folder) / ROWS)
-
-
-def _planned(request: Request, loaded: Loaded, state: State, *, every_row: bool = False) -> Plan:
-    rehearsal = _stands_in(request, loaded)
-    generation = state.generation(rehearsal_name(request.limit, rehearsal=rehearsal))
-    return make_plan(
-        loaded,
-        state=state,
-        limit=request.limit,
-        every_row=every_row,
-        retry_causes=request.retry_causes,
-        rehearsal=rehearsal,
-        generation=secrets.token_hex(8) if request.fresh else generation,
-    )
-
-
-def _stands_in(request: Request, loaded: Loaded) -> bool:
-    """Whether the sandbox stands in for the provider that the file names."""
-    if request.provider is None or not _only_sandbox(loaded.spec):
-        return False
-    try:
-        return not _only_sandbox(load(request.file, params=request.params).spec)
-    except SpecError:
-        # Its own provider cannot even be named here, for want of a variable: it is not the sandbox.
-        return True
-
-
-def _only_sandbox(spec: Spec) -> bool:
-    return all(isinstance(provider, SandboxSettings) for provider in spec.used_providers.values())
+__all__ = ["WORKERS", "Request", "Session", "load_request", "open_session", "plan_request"]
 
 
 class Session:
@@ -179,9 +101,9 @@ class Session:
 
     def _make_plan(self) -> Plan:
         if self.request.fresh:
-            rehearsal = rehearsal_name(self.request.limit, rehearsal=_stands_in(self.request, self.loaded))
+            rehearsal = rehearsal_name(self.request.limit, rehearsal=stands_in(self.request, self.loaded))
             self.state.begin_anew(self.run_id, rehearsal)
-        plan = _planned(replace(self.request, fresh=False), self.loaded, self.state)
+        plan = planned(replace(self.request, fresh=False), self.loaded, self.state)
         if self.spec.incremental_settings is None or plan.rehearsal:
             return plan
         self.before = last_complete(self.state, plan.targets)
