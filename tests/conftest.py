@@ -11,6 +11,7 @@ from hypothesis import settings
 settings.register_profile("penstock", deadline=None)
 settings.load_profile("penstock")
 
+_TOGETHER = "processes"
 _PROCESSES = frozenset(["cli", "docs", "flow", "pipelines"])
 """Folders whose tests start commands and Prefect servers: two at a time would only be in each other's way."""
 
@@ -23,6 +24,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "processes" if file.split("/")[1] in _PROCESSES or "benchmarks" in file else file
+            return _TOGETHER if file.split("/")[1] in _PROCESSES or "benchmarks" in file else file
+
+        def _assign_work_unit(self, node: Any) -> None:
+            # What takes longest begins first, so that nobody waits for it at the end.
+            if _TOGETHER in self.workqueue:
+                self.workqueue.move_to_end(_TOGETHER, last=False)
+            super()._assign_work_unit(node)
 
     return ByFile(config, log)
