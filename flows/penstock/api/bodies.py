@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from penstock.items import Usage
+from penstock.secrets import redact
 
 _LONGEST_TEXT = 400
 _FIRST_BYTES = 120
@@ -131,9 +132,10 @@ def _short(text: str) -> str:
 
 
 def _text(value: object) -> str | None:
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
+    is_text = isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+    return redact(str(value)) if is_text else None
 
 
 def _code(value: object) -> str | None:
     # Several servers repeat the status as the code; that says nothing new.
-    return value if isinstance(value, str) and value and not value.isdigit() else None
+    return redact(value) if isinstance(value, str) and value and not value.isdigit() else None

@@ -20,6 +20,7 @@ import msgspec
 from penstock.api.bodies import first_bytes, looks_like_html
 from penstock.api.client import base_address, failure, headers_for
 from penstock.api.errors import ApiError, Facts, TimedOut, UnusableBody, from_response
+from penstock.api.headers import request_id_of
 from penstock.api.objects import ApiObject, parsed
 from penstock.api.provider import Provider
 from penstock.api.retrying import Retry, with_retries
@@ -123,7 +124,7 @@ class Incoming:
 
     def facts(self) -> Facts:
         """What is known for an error about this response."""
-        return Facts(self.status, request_id=self.headers.get("x-request-id"))
+        return Facts(self.status, request_id=request_id_of(self.headers))
 
 
 class Channel:

@@ -23,6 +23,7 @@ from penstock.api.chat_objects import (
     ToolCallDelta,
 )
 from penstock.api.errors import ConnectionFailed, Facts, UnusableBody
+from penstock.api.headers import request_id_of
 from penstock.api.objects import Usage, built, error_inside
 from penstock.api.sse import SseEvent
 
@@ -115,7 +116,7 @@ class ChatAssembler:
         return UnusableBody(message, self._facts())
 
     def _facts(self) -> Facts:
-        return Facts(200, request_id=self._headers.get("x-request-id"))
+        return Facts(200, request_id=request_id_of(self._headers))
 
 
 class _Growing:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from penstock.api.bodies import first_bytes, looks_like_html
 from penstock.api.errors import ApiError, ConnectionFailed, Facts, TimedOut, UnusableBody, from_response
+from penstock.api.headers import request_id_of
 from penstock.api.provider import Provider, Timeouts
 from penstock.api.wire import FailureKind, Wire, WireError, WireRequest, WireResponse
 from penstock.api.wires import default_wire
@@ -70,7 +71,7 @@ class ApiClient:
             # RFC 8259, section 8.1 lets a reader ignore it; the answer behind it is paid for.
             response = replace(response, body=response.body[3:])
         if looks_like_html(response.body):
-            facts = Facts(response.status, request_id=response.headers.get("x-request-id"), html=True)
+            facts = Facts(response.status, request_id=request_id_of(response.headers), html=True)
             raise UnusableBody(f"a web page came instead of an answer: {first_bytes(response.body)}", facts)
         return response
 

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from penstock.api.bodies import error_text, usage_in
-from penstock.api.headers import RateLimits, Wait, parse_ratelimit, parse_retry_after, parse_should_retry
+from penstock.api.headers import RateLimits, Wait, parse_ratelimit, parse_retry_after, parse_should_retry, request_id_of
 from penstock.errors import RequestFailed
 from penstock.items import Cause, Usage
 from penstock.secrets import redact
@@ -325,7 +325,7 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes | memoryv
         code=told.code,
         param=told.param,
         type=told.type,
-        request_id=headers.get("x-request-id"),
+        request_id=request_id_of(headers),
         retry_after=parse_retry_after(headers, now),
         should_retry=parse_should_retry(headers),
         limits=parse_ratelimit(headers) if status == 429 else None,

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
+from penstock.secrets import redact
+
 LONGEST_WAIT = 120.0
 """Seconds waited at most because a server says so: one server asked for 114 hours."""
 
@@ -48,6 +50,12 @@ class RateLimits:
 
     requests: Allowance | None = None
     tokens: Allowance | None = None
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """The service's id of a request, for its support; without a key, should a server ever put one there."""
+    found = headers.get("x-request-id")
+    return redact(found) if found else None
 
 
 def parse_should_retry(headers: Mapping[str, str]) -> bool | None:

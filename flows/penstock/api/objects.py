@@ -26,7 +26,7 @@ from penstock.api.errors import (
     UnusableBody,
     class_of,
 )
-from penstock.api.headers import parse_retry_after, parse_should_retry
+from penstock.api.headers import parse_retry_after, parse_should_retry, request_id_of
 from penstock.api.wire import WireResponse
 
 _NAMED: dict[str, type[ApiError]] = {
@@ -95,7 +95,7 @@ def built(kind: type[T], raw: object, headers: Mapping[str, str]) -> T:
     Raises:
         UnusableBody: it is no object, a field is missing that `kind` cannot do without, or has another type.
     """
-    request_id = headers.get("x-request-id")
+    request_id = request_id_of(headers)
     try:
         value = _converted(raw, kind)
     except (msgspec.ValidationError, RecursionError) as error:
@@ -126,7 +126,7 @@ def _without_nulls(value: object) -> object:
 
 def facts_of(response: WireResponse) -> Facts:
     """What is known for an error about `response`."""
-    return Facts(response.status, request_id=response.headers.get("x-request-id"))
+    return Facts(response.status, request_id=request_id_of(response.headers))
 
 
 def fields_of(response: WireResponse) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def error_inside(body: bytes, headers: Mapping[str, str]) -> ApiError:
         code=told.code,
         param=told.param,
         type=told.type,
-        request_id=headers.get("x-request-id"),
+        request_id=request_id_of(headers),
         retry_after=parse_retry_after(headers, time.time()),
         should_retry=parse_should_retry(headers),
         usage=usage_in(body),

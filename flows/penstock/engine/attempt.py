@@ -19,7 +19,7 @@ from penstock.api.errors import (
     TimedOut,
     UnusableBody,
 )
-from penstock.api.headers import parse_ratelimit
+from penstock.api.headers import parse_ratelimit, request_id_of
 from penstock.api.provider import Provider
 from penstock.api.wire import WireResponse
 from penstock.engine.budget import Reservation
@@ -199,7 +199,7 @@ def _unusable(error: UnusableAnswer, response: WireResponse) -> UnusableBody:
         message = f"a success with an error in it: {told.message}"
     elif "begins" not in message:
         message = f"{message}; {first_bytes(response.body)}"
-    facts = Facts(response.status, told.code, told.param, told.type, response.headers.get("x-request-id"))
+    facts = Facts(response.status, told.code, told.param, told.type, request_id_of(response.headers))
     return InvalidBody(message, facts) if isinstance(error, InvalidAnswer) else UnusableBody(message, facts)
 
 

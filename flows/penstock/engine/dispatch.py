@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
 from penstock.api.errors import NotMade, RateLimited
+from penstock.api.headers import request_id_of
 from penstock.engine.attempt import Again, Caller, Lost, Success
 from penstock.engine.budget import Reservation
 from penstock.engine.control import RunControl
@@ -201,7 +202,7 @@ class Dispatch:
         answered = isinstance(attempted, Success)
         if isinstance(attempted, Success):
             pack.attempts += 1
-            request_id = attempted.response.headers.get("x-request-id")
+            request_id = request_id_of(attempted.response.headers)
             pack.charge(attempted.answer.usage, attempted.usd)
             answer = replace(attempted.answer, usage=pack.spent)
             self.outbox.put(Delivered(pack.items, answer, pack.attempts, request_id, pack.usd))

@@ -103,4 +103,4 @@ class Saving:
         except ExpressionError:
             # The answer is paid for; a name that cannot be made is no reason to lose it.
             text = ""
-        return _UNSAFE.sub("_", text).strip("._")[:_LONGEST_NAME] or "file"
+        return _UNSAFE.sub("_", text).strip("._-")[:_LONGEST_NAME] or "file"

@@ -330,7 +330,7 @@ def _raise_or_warn(execution: _Execution, thread: _FlowThread) -> str:
     abandon()
     return (
         f"the Prefect API at {execution.connection.url} stopped answering, so its record of this run is incomplete; "
-        "the run itself is complete"
+        "the run itself is complete. Look after that server and start it again before the next run"
     )
 
 
