@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from penstock.api.bodies import error_text, first_bytes, usage_in
@@ -114,10 +114,12 @@ class Caller:
                 self._group.gate.leave(admission)
         if isinstance(attempted, Success):
             usage = attempted.answer.usage
-            return replace(attempted, usd=self._answered(attempted.response, usage, pack, admission))
+            return Success(
+                attempted.answer, attempted.response, self._answered(attempted.response, usage, pack, admission)
+            )
         if isinstance(attempted, Again):
             usd = self._answered(attempted.response, attempted.usage or Usage(), pack, admission)
-            return replace(attempted, usd=usd)
+            return Again(attempted.payload, attempted.response, attempted.usage, usd)
         if pack.sent == sent:
             self._group.gate.leave(admission, sent=False)
             return attempted

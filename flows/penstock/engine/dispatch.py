@@ -11,7 +11,7 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from queue import SimpleQueue
 
 from penstock.api.errors import NotMade, RateLimited
@@ -24,7 +24,7 @@ from penstock.engine.judge import Action, Circumstances, judge
 from penstock.engine.pack import Pack
 from penstock.engine.room import Room, Share
 from penstock.errors import RunStopped
-from penstock.items import Delivered, Failed
+from penstock.items import Answer, Delivered, Failed
 
 GRACE_SECONDS = 3.0
 """What requests under way get when the run stops: they are paid, so their answers are worth a moment."""
@@ -204,7 +204,7 @@ class Dispatch:
             pack.attempts += 1
             request_id = request_id_of(attempted.response.headers)
             pack.charge(attempted.answer.usage, attempted.usd)
-            answer = replace(attempted.answer, usage=pack.spent)
+            answer = Answer(attempted.answer.columns, pack.spent)
             self.outbox.put(Delivered(pack.items, answer, pack.attempts, request_id, pack.usd))
             self._outstanding -= 1
         elif isinstance(attempted, Again):
