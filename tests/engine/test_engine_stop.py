@@ -161,7 +161,7 @@ def test_too_many_failed_rows_stop_the_run():
     class Counting(Kept):
         def failed(self, outcome: Any) -> None:
             super().failed(outcome)
-            control.note_rows(0, 1)
+            control.note_rows(0, 1, causes=[outcome.cause])
 
     control = RunControl(stop_above_min_rows=20)
     with RawServer(lambda _: error(400, "bad", "no good")) as server:
