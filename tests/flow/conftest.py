@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 
@@ -24,11 +25,13 @@ for _name in (
 ):
     os.environ.pop(_name, None)
 
+from prefect_processes import Prefect, prefect_server  # noqa: E402  # as above
 from stand_in import Recorder, StandIn, StandInPlan, Work, chain, pipeline_file  # noqa: E402  # after the settings
 
 from penstock.flow import embedded, server  # noqa: E402  # as above
 from penstock.flow.connection import Connection, forget_own  # noqa: E402  # as above
 from penstock.flow.draining import drain  # noqa: E402  # as above
+from postgres import postgres_server  # noqa: E402  # after the settings
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +51,20 @@ def connection(server_home: Path) -> Iterator[Connection]:
         boot.release()
         embedded.stop()
         forget_own()
+
+
+@pytest.fixture(scope="session")
+def scheduling_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+    """A whole Prefect server, with its scheduler; on PostgreSQL when ``PENSTOCK_TEST_DATABASE=postgres``."""
+    folder = tmp_path_factory.mktemp("server")
+    with ExitStack() as stack:
+        environment = {}
+        if os.environ.get("PENSTOCK_TEST_DATABASE") == "postgres":
+            postgres = stack.enter_context(postgres_server())
+            postgres.execute("create extension pg_trgm")
+            uri = postgres.uri("owner").replace("postgresql://", "postgresql+asyncpg://")
+            environment = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": uri}
+        yield stack.enter_context(prefect_server(folder, **environment))
 
 
 @pytest.fixture(autouse=True)

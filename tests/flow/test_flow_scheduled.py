@@ -7,21 +7,19 @@ so: the one way to know is to wait for a scheduled run.
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect_processes import ROOT, Prefect
 
-from penstock.flow.rest import Api, ServerUnavailable, call
+from penstock.flow.rest import call
 
 pytestmark = [pytest.mark.slow, pytest.mark.prefect, pytest.mark.timeout(600)]
-ROOT = Path(__file__).parents[2]
 
 
 def pipeline(folder: Path, **more: Any) -> Path:
@@ -40,91 +38,10 @@ def pipeline(folder: Path, **more: Any) -> Path:
     return path
 
 
-class Prefect:
-    """Prefect's command line against one server, and the processes that it started."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder = folder
-        self.api = Api(f"http://127.0.0.1:{port}/api")
-        self.port = port
-        self._started: list[subprocess.Popen[bytes]] = []
-        quiet = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "PREFECT_CLI_PROMPT": "false"}
-        places = {
-            "PREFECT_HOME": str(folder / "home"),
-            "PREFECT_API_URL": self.api.url,
-            "PYTHONPATH": str(ROOT / "flows"),
-        }
-        self.environment = {**os.environ, **quiet, **places}
-
-    def run(self, *words: str) -> None:
-        done = subprocess.run(
-            self._command(words), cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def start(self, *words: str) -> None:
-        with (self.folder / f"{words[0]}.log").open("wb") as log:
-            process = subprocess.Popen(
-                self._command(words), cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
-        self._started.append(process)
-
-    def end(self) -> None:
-        for process in reversed(self._started):
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-    def runs(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = call(self.api, "POST", "/flow_runs/filter", {}, patience=10).body
-        return found
-
-    def until(self, wanted: Callable[[dict[str, Any]], bool], limit: float) -> dict[str, Any]:
-        """The first flow run that is as wanted."""
-        deadline = time.monotonic() + limit
-        while time.monotonic() < deadline:
-            for run in self.runs():
-                if wanted(run):
-                    return run
-            time.sleep(1)
-        states = [(run["name"], run["state_name"], run["state"]["message"]) for run in self.runs()]
-        raise AssertionError(f"{states}\n{self.logs()}")
-
-    def logs(self) -> str:
-        return "\n".join(path.read_text()[-4000:] for path in self.folder.glob("*.log"))
-
-    def _command(self, words: tuple[str, ...]) -> list[str]:
-        return [sys.executable, "-m", "prefect", *words]
-
-
 @pytest.fixture
-def prefect(tmp_path: Path) -> Iterator[Prefect]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (tmp_path / "home").mkdir()
-    found = Prefect(tmp_path, port)
-    found.start("server", "start", "--host", "127.0.0.1", "--port", str(port))
-    try:
-        wait_until_healthy(found)
-        yield found
-    finally:
-        found.end()
-
-
-def wait_until_healthy(found: Prefect) -> None:
-    deadline = time.monotonic() + 150
-    while True:
-        try:
-            call(found.api, "GET", "/health")
-        except ServerUnavailable:
-            assert time.monotonic() < deadline, found.logs()
-            time.sleep(0.5)
-        else:
-            return
+def prefect(scheduling_server: Prefect, tmp_path: Path) -> Iterator[Prefect]:
+    with scheduling_server.guest(tmp_path) as guest:
+        yield guest
 
 
 def test_a_deployed_pipeline_runs_by_its_schedule_and_can_be_cancelled(prefect: Prefect, tmp_path: Path) -> None:
@@ -183,3 +100,15 @@ def test_a_compiled_flow_is_served_with_the_pipelines_own_parameters(prefect: Pr
     assert done["parameters"] == {"most": 4}
     deployment = call(prefect.api, "GET", f"/deployments/{done['deployment_id']}", patience=10).body
     assert deployment["parameter_openapi_schema"]["properties"]["most"]["type"] == "integer"
+
+
+def test_prefects_own_command_deploys_the_example_and_doubles_nothing(prefect: Prefect) -> None:
+    folder = ROOT / "flows"
+    for _ in range(2):
+        prefect.run("deploy", "--all", "--pool", "penstock-example", cwd=folder)
+    (found,) = (one for one in prefect.deployments().values() if one["name"] == "embed-reviews-nightly")
+    (schedule,) = found["schedules"]
+    assert (schedule["schedule"]["cron"], schedule["slug"]) == ("0 2 * * *", "nightly")
+    assert found["entrypoint"] == "run_pipeline.py:run_pipeline"
+    assert found["pull_steps"] == [{"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}]
+    assert (folder / found["parameters"]["pipeline"]).is_file()

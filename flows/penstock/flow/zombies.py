@@ -42,7 +42,7 @@ def ensure_automation(api: Api, within: float = _MISSED * HEARTBEAT) -> tuple[st
 
 
 def _automation(within: float) -> dict[str, Any]:
-    ended = [f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")]
+    ended = [f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "TimedOut", "Cancelled", "Crashed")]
     return {
         "name": NAME,
         "description": "Marks a flow run as crashed when its heartbeats stop. Made by penstock deploy.",
