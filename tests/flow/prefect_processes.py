@@ -47,8 +47,10 @@ class Prefect:
         return self.command("-c", "from penstock.cli import main; main()", *words, cwd=cwd)
 
     def command(self, *words: str, cwd: Path) -> str:
+        # A shell would say where it is; Prefect's own files refer to it.
+        environment = {**self.environment, "PWD": str(cwd)}
         done = subprocess.run(
-            [sys.executable, *words], cwd=cwd, env=self.environment, capture_output=True, text=True, check=False
+            [sys.executable, *words], cwd=cwd, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -94,7 +96,8 @@ class Prefect:
         if flow is not None:
             wanted["flows"] = {"name": {"any_": [flow]}}
         found: list[dict[str, Any]] = call(self.api, "POST", "/flow_runs/filter", wanted, patience=10).body
-        return [run for run in found if run["deployment_id"] and run["deployment_id"] not in self._before]
+        mine = set(self.deployments()) - self._before
+        return [run for run in found if run["deployment_id"] in mine]
 
     def until(self, wanted: Callable[[dict[str, Any]], bool], limit: float, flow: str | None = None) -> dict[str, Any]:
         """The first flow run that is as wanted."""

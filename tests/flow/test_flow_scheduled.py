@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from prefect_processes import ROOT, Prefect
 
+from penstock.flow.deployments import ensure_pool
 from penstock.flow.rest import call
 
 pytestmark = [pytest.mark.slow, pytest.mark.prefect, pytest.mark.timeout(600)]
@@ -104,8 +105,9 @@ def test_a_compiled_flow_is_served_with_the_pipelines_own_parameters(prefect: Pr
 
 def test_prefects_own_command_deploys_the_example_and_doubles_nothing(prefect: Prefect) -> None:
     folder = ROOT / "flows"
+    ensure_pool(prefect.api, "penstock")
     for _ in range(2):
-        prefect.run("deploy", "--all", "--pool", "penstock-example", cwd=folder)
+        prefect.run("deploy", "--all", cwd=folder)
     (found,) = (one for one in prefect.deployments().values() if one["name"] == "embed-reviews-nightly")
     (schedule,) = found["schedules"]
     assert (schedule["schedule"]["cron"], schedule["slug"]) == ("0 2 * * *", "nightly")
