@@ -106,7 +106,7 @@ def go_on(
     from penstock.outputs.finetune.delivery import command_for, deliver, refused
 
     manifest = read_manifest(folder)
-    if not refused(folder, manifest):
+    if not refused(folder, manifest) and not _is_begun(folder, manifest, facts, wish):
         confirm(_question(folder, manifest, facts, wish), yes)
     stop = _Stop()
     with JobDisplay(quiet=quiet) as display, stop.watching():
@@ -115,6 +115,16 @@ def go_on(
             return deliver(folder.absolute(), desk, upload="always", wish=wish)
         except Interrupted:
             raise Interrupted(f"interrupted; go on with: {command_for(folder.absolute())}") from None
+
+
+def _is_begun(folder: Path, manifest: Mapping[str, Any], facts: Mapping[str, Any], wish: Wish) -> bool:
+    """Whether somebody has agreed before: then there is only a job to look at."""
+    from penstock.outputs.finetune.delivery import server_lock
+    from penstock.outputs.finetune.jobs import digest_of
+
+    if manifest["job"] is None or wish.again or wish.upload_only:
+        return False
+    return "id" in server_lock(folder.absolute(), facts).job(digest_of(manifest))
 
 
 def _question(folder: Path, manifest: Mapping[str, Any], facts: Mapping[str, Any], wish: Wish) -> str:

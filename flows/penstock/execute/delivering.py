@@ -30,7 +30,7 @@ def servers_of(spec: Spec, state: State) -> dict[str, dict[str, Any]]:
                 "project": settings.project,
             }
         else:
-            facts = {"state": str(state.folder / SANDBOX)}
+            facts = {"state": settings.state or str(state.folder / SANDBOX)}
         found[spec.provider_name(output)] = {name: value for name, value in facts.items() if value is not None}
     return found
 

@@ -292,7 +292,7 @@ class Session:
                     seed=provider.seed or 0,
                     rpm=provider.limits.requests_per_minute,
                     tpm=provider.limits.tokens_per_minute,
-                    state=self._servers[name].get("state") if name in self._servers else None,
+                    state=self._servers.get(name, {}).get("state", provider.state),
                 )
             )
             os.environ[SANDBOX_KEY] = DEFAULT_KEY

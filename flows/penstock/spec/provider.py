@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from penstock.errors import InputError
 from penstock.faults import FAULTS, FaultRule, parse_faults
 from penstock.secrets import PREFECT_SECRET, Secret
-from penstock.values import Count, Duration, parse_duration
+from penstock.values import Count, Duration, FilePath, parse_duration
 
 if TYPE_CHECKING:
     from penstock.api.provider import Provider
@@ -258,6 +258,15 @@ class SandboxSettings(_Common):
         examples=["50ms", "150ms..250ms"],
     )
     seed: int | None = Field(default=None, ge=0, description="Makes the faults the same in each run.", examples=[7])
+    state: FilePath | None = Field(
+        default=None,
+        min_length=1,
+        description=(
+            "The folder where files, jobs and trained models outlive the run. For pipelines that upload, the folder "
+            "`sandbox` in their state if left out; for others they end with the run."
+        ),
+        examples=[".penstock/prepare-support-model/sandbox"],
+    )
 
     @field_validator("faults")
     @classmethod

@@ -24,7 +24,7 @@ from penstock.spec.param_values import ParamReading
 from penstock.spec.positions import Document, Scalar, Span
 from penstock.spec.positions import Mapping as MappingNode
 from penstock.spec.positions import Path as Place
-from penstock.spec.provider import PROVIDERS, ProviderSettings, is_key_reference, is_variable
+from penstock.spec.provider import PROVIDERS, ProviderSettings, SandboxSettings, is_key_reference, is_variable
 from penstock.spec.providers import check_used_providers, key_paths, read_provider
 from penstock.spec.references import Resolver, did_you_mean, nearest
 from penstock.spec.schedule import ScheduleSettings
@@ -153,7 +153,7 @@ class Reading:
     def _read_providers(self, root: MappingNode, given: Mapping[str, Any]) -> None:
         if "provider" in given or self._provider is not None:
             data = given.get("provider", self._provider)
-            self._keep("provider", read_provider(self._document, self._environ, data, ("provider",)))
+            self._keep("provider", self._provider_at(data, ("provider",)))
         if "providers" not in root.keys:
             return
         node = root.values["providers"]
@@ -177,9 +177,11 @@ class Reading:
     def _named_provider(self, root: MappingNode, name: str) -> ProviderSettings | None:
         path: Place = ("providers", name)
         if self._replaces_provider(root, path):
-            return read_provider(self._document, self._environ, self._provider, path)
-        data = self._resolver.data(self._document.find(path)[1], path)
-        return read_provider(self._document, self._environ, data, path)
+            return self._provider_at(self._provider, path)
+        return self._provider_at(self._resolver.data(self._document.find(path)[1], path), path)
+
+    def _provider_at(self, data: Any, path: Place) -> ProviderSettings | None:
+        return read_provider(self._document, self._environ, absolute(SandboxSettings, data, self._folder), path)
 
     def _section(self, name: str, model: type[BaseModel], given: Mapping[str, Any]) -> None:
         if name in given:

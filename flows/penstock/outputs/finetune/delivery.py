@@ -57,18 +57,29 @@ def deliver(target: Path, desk: Desk, *, upload: str, wish: Wish | None = None) 
         return Delivery()
     if refusal := refused(folder, manifest):
         return Delivery(failure=refusal)
-    lock = Lock.of(target)
-    about = dict(desk.server)
-    if "state" in about:
-        # So that a project can be moved, and its lock file kept with it.
-        about["state"] = os.path.relpath(about["state"], lock.path.parent)
-    server = lock.server(place_of(about), about)
+    lock, _ = _locked(target, desk.server)
     if upload == "ask":
         lock.save()
         desk.note(f"nothing is uploaded yet; go on with: {command_for(target)}")
         return Delivery(facts={"state": "written"})
     with held(lock):
+        # Another process may have written it while this one waited for its turn.
+        _, server = _locked(target, desk.server)
         return _carried_out(folder, manifest, server, desk, wish or Wish())
+
+
+def server_lock(target: Path, server: Mapping[str, Any]) -> ServerLock:
+    """What the lock file of a folder says of a server."""
+    return _locked(target, server)[1]
+
+
+def _locked(target: Path, server: Mapping[str, Any]) -> tuple[Lock, ServerLock]:
+    lock = Lock.of(target)
+    about = dict(server)
+    if "state" in about:
+        # So that a project can be moved, and its lock file kept with it.
+        about["state"] = os.path.relpath(about["state"], lock.path.parent)
+    return lock, lock.server(place_of(about), about)
 
 
 def refused(folder: Path, manifest: Mapping[str, Any]) -> str:
@@ -88,9 +99,12 @@ def place_of(server: Mapping[str, Any]) -> str:
 
 def command_for(target: Path) -> str:
     """The command that goes on with a folder, from where the user stands."""
-    here = Path.cwd()
-    path = target.relative_to(here) if target.is_relative_to(here) else target
-    return f"penstock finetune continue {shlex.quote(str(path))}"
+    return f"penstock finetune continue {shlex.quote(str(_from_here(target)))}"
+
+
+def _from_here(path: Path) -> Path:
+    """The path from here where it is below, whole elsewhere."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _carried_out(folder: Path, manifest: dict[str, Any], server: ServerLock, desk: Desk, wish: Wish) -> Delivery:
@@ -191,8 +205,11 @@ class Work:
         if failure := why_failed(job):
             return Delivery(failure=f"{failure}. Another one: {command_for(self._folder)} --again", facts=facts)
         model = job.fine_tuned_model or ""
-        self._desk.note(f"the new model is {model}" + (f", {job.trained_tokens:,} tokens trained on"
-                                                     if job.trained_tokens else ""))  # fmt: skip
+        tokens = f", {job.trained_tokens:,} tokens trained on" if job.trained_tokens else ""
+        self._desk.note(f"the new model is {model}{tokens}")
+        if "state" in self._desk.server:
+            shown = shlex.quote(str(_from_here(Path(self._desk.server["state"]))))
+            self._desk.note(f"the sandbox holds it: penstock sandbox --state {shown}")
         if wait and self._manifest["job"]["try_out"]:
             file, first, asked = await try_out(api, job, self._folder, self._manifest, self._desk.tell)
             word = "answers" if asked else "answered"
