@@ -97,8 +97,10 @@ def shown(page: Path) -> list[Shown]:
 
 
 def shape(output: str) -> str:
-    """The output without what no two runs share: names of runs, seconds, sizes of compressed files."""
+    """The output without what no two runs share: names of runs, ids, seconds, sizes of compressed files."""
     output = re.sub(r"\b\d{8}-\d{6}-[0-9a-f]{4}\b", "RUN", output)
+    output = re.sub(r"\b(file|ftjob)-[A-Za-z0-9]{20,}\b", r"\1-ID", output)
+    output = re.sub(r"\b(ft:[\w.-]+:[\w-]+:[\w-]*):\w{8}\b", r"\1:ID", output)
     output = re.sub(r" in (\d+(\.\d)?s|\d+m\d\ds)$", " in TIME", output, flags=re.MULTILINE)
     return re.sub(r"[\d.]+ (B|kB|MB)\b", "SIZE", output).strip()
 
