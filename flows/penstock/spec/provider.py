@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
 
 from penstock.errors import InputError
 from penstock.faults import FAULTS, FaultRule, parse_faults
 from penstock.secrets import PREFECT_SECRET, Secret
+from penstock.spec.price_settings import PriceSettings
 from penstock.values import Count, Duration, FilePath, parse_duration
 
 if TYPE_CHECKING:
@@ -157,53 +158,6 @@ class TimeoutSettings(BaseModel):
         examples=["60s"],
     )
     total: Duration = Field(default=120.0, gt=0, description="How long a request may take in all.", examples=["120s"])
-
-
-class PriceSettings(BaseModel):
-    """The price of one model's tokens, in place of the published one."""
-
-    model_config = _CONFIG
-
-    input: float | None = Field(
-        default=None,
-        ge=0,
-        allow_inf_nan=False,
-        description="US dollars for a million tokens of requests.",
-        examples=[0.02],
-    )
-    minute: float | None = Field(
-        default=None, ge=0, allow_inf_nan=False, description="US dollars for a minute of sound.", examples=[0.006]
-    )
-    characters: float | None = Field(
-        default=None,
-        ge=0,
-        allow_inf_nan=False,
-        description="US dollars for a million spoken characters.",
-        examples=[15],
-    )
-    image: float | None = Field(
-        default=None, ge=0, allow_inf_nan=False, description="US dollars for an image.", examples=[0.04]
-    )
-    output: float | None = Field(
-        default=None,
-        ge=0,
-        allow_inf_nan=False,
-        description="US dollars for a million tokens of answers; unknown if left out.",
-        examples=[0.6],
-    )
-    cached: float | None = Field(
-        default=None,
-        ge=0,
-        allow_inf_nan=False,
-        description="US dollars for a million tokens of requests that the server had cached; as `input` if left out.",
-        examples=[0.01],
-    )
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if self.input is None and self.minute is None and self.characters is None and self.image is None:
-            raise ValueError("give a price: input, minute, characters or image")
-        return self
 
 
 class _Common(BaseModel):
