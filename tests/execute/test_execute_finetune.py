@@ -19,7 +19,7 @@ from penstock.api import Api
 from penstock.api.provider import Provider
 from penstock.errors import Interrupted
 from penstock.execute.session import Session
-from penstock.outputs.finetune.following import Course
+from penstock.outputs.finetune.following import Course, read_results
 from penstock.outputs.finetune.lock import Lock
 from penstock.runs.record import RunRecord, RunStatus
 from penstock.runs.verify import verify_run
@@ -225,6 +225,40 @@ def test_to_ask_ends_the_run_well_and_names_the_command(tuning: Tuning) -> None:
     assert record.status == RunStatus.COMPLETED
     assert any("go on with: penstock finetune continue" in note for note in record.notes)
     assert tuning.calls() == {}
+
+
+def test_of_the_first_rows_only_nothing_is_uploaded(tuning: Tuning) -> None:
+    tuning.write()
+    record = tuning.bench.run(limit=16)
+    assert record.status == RunStatus.COMPLETED
+    assert any("only the first rows are here, so nothing is uploaded" in note for note in record.notes)
+    assert tuning.calls() == {}
+
+
+def test_a_job_over_the_budget_is_not_started(tuning: Tuning) -> None:
+    tuning.write(more="budget: {usd: 0.0001}\n")
+    with tuning.bench.open() as session:
+        record = _finished(session)
+    assert (record.status, record.reason) == (RunStatus.STOPPED, "budget")
+    assert "no job was started" in record.message
+    assert tuning.held()[1] == []
+    tuning.write(more="budget: {usd: 1}\n")
+    assert tuning.run().status == RunStatus.COMPLETED
+    assert (len(tuning.held()[0]), len(tuning.held()[1])) == (2, 1)
+
+
+def test_where_events_tell_no_losses_the_table_of_results_does(tuning: Tuning) -> None:
+    tuning.write()
+    job_id = tuning.run().outputs[0].delivered["job"]
+    course = Course()
+
+    async def read() -> None:
+        async with Api(Provider("test", tuning.server.url, Secret("BENCH_API_KEY"))) as api:
+            await read_results(api, await api.fine_tuning.retrieve(job_id), course)
+
+    asyncio.run(read())
+    assert len(course.losses) == len(course.valid_losses) > 10
+    assert course.losses[0] > course.losses[-1]
 
 
 def test_rows_that_make_no_example_are_in_the_errors_table_and_in_the_account(tuning: Tuning) -> None:

@@ -148,7 +148,7 @@ def watch(server: Server, job_id: str = _JOB, every: float = _EVERY) -> None:
 
 async def _watch(api: Api, job_id: str, every: float, as_json: bool) -> FineTuningJob:
     from penstock.cli.job_display import JobDisplay
-    from penstock.outputs.finetune.following import Course, follow, why_failed
+    from penstock.outputs.finetune.following import Course, follow, read_results, why_failed
 
     def happened(event: FineTuningEvent) -> None:
         if as_json:
@@ -161,6 +161,8 @@ async def _watch(api: Api, job_id: str, every: float, as_json: bool) -> FineTuni
 
     with JobDisplay(quiet=as_json) as display:
         job, course = await follow(api, job_id, every=every, changed=changed, happened=happened)
+    if not course.losses:
+        await read_results(api, job, course)
     if as_json:
         _print_line(job.raw)
         return job

@@ -110,6 +110,8 @@ class Desk:
         check: raises why the run is to stop, if it is.
         tell: shows in a few words what goes on.
         note: keeps a sentence for the run record, at once, so that it is there however the run ends.
+        rehearses: nothing that costs or stays may be sent: only some of the rows are there.
+        usd_left: what may still be spent; None for any amount.
     """
 
     provider: Provider
@@ -117,6 +119,8 @@ class Desk:
     check: Callable[[], None] = lambda: None
     tell: Callable[[str], None] = lambda text: None  # noqa: ARG005  # shown nowhere
     note: Callable[[str], None] = lambda text: None  # noqa: ARG005  # kept nowhere
+    rehearses: bool = False
+    usd_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,7 @@ def build(recipe: Recipe, parts: Sequence[Path], keys: Sequence[str], scratch: P
                 "job": recipe.job.model_dump(mode="json") if recipe.job else None,
                 "method": recipe.method,
                 "sets": {entry["set"]: entry for entry in sets},
+                "cost": summary.cost,
                 "check": {"errors": summary.errors, "warnings": summary.warnings, "first": summary.first_errors},
             },
         )

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.errors import AccessDenied, DeliveryFailed, QuotaExhausted
+from penstock.errors import AccessDenied, BudgetSpent, DeliveryFailed, QuotaExhausted
 from penstock.outputs.base import Delivery, Desk
 from penstock.outputs.finetune.dataset import TRAIN, VALIDATION, read_manifest
-from penstock.outputs.finetune.following import Course, follow, why_failed
+from penstock.outputs.finetune.following import Course, follow, read_results, why_failed
 from penstock.outputs.finetune.jobs import Jobs
 from penstock.outputs.finetune.lock import Lock, ServerLock, held
 from penstock.outputs.finetune.sets import REPORT_TEXT
 from penstock.outputs.finetune.tryout import try_out
 from penstock.outputs.finetune.upload import Uploads
+from penstock.values import format_usd
 
 if TYPE_CHECKING:
     from penstock.api import Api
@@ -58,9 +59,10 @@ def deliver(target: Path, desk: Desk, *, upload: str, wish: Wish | None = None) 
     if refusal := refused(folder, manifest):
         return Delivery(failure=refusal)
     lock, _ = _locked(target, desk.server)
-    if upload == "ask":
+    if upload == "ask" or desk.rehearses:
         lock.save()
-        desk.note(f"nothing is uploaded yet; go on with: {command_for(target)}")
+        why = "only the first rows are here, so nothing is uploaded" if desk.rehearses else "nothing is uploaded yet"
+        desk.note(f"{why}; go on with: {command_for(target)}")
         return Delivery(facts={"state": "written"})
     with held(lock):
         # Another process may have written it while this one waited for its turn.
@@ -179,6 +181,7 @@ class Work:
             }
             if not wanted:
                 return Delivery(facts={"state": "uploaded", "files": files})
+            _check_budget(manifest, desk.usd_left)
             self._job = await jobs.started(manifest, files)
         wait = manifest["job"]["wait"] if self._wish.wait is None else self._wish.wait
         if wait and not self._job.ended:
@@ -192,6 +195,8 @@ class Work:
         every = self._manifest["job"]["every"]
         ended, course = await follow(api, job.id, every=every, changed=changed, happened=self.happened)
         jobs.keep(self._manifest, ended)
+        if not course.losses:
+            await read_results(api, ended, course)
         if course.losses:
             self._desk.note(course.line(ended.id))
         return ended
@@ -224,6 +229,28 @@ class Work:
         about = {"job": job.id, "state": job.status, "training_file": job.training_file}
         more = {"validation_file": job.validation_file, "model": job.fine_tuned_model}
         return about | {name: value for name, value in more.items() if value}
+
+
+def _check_budget(manifest: Mapping[str, Any], usd_left: float | None) -> None:
+    """Whether the job fits into what the pipeline may still spend, by the price that is known.
+
+    Raises:
+        BudgetSpent: it does not, or nobody knows.
+    """
+    if usd_left is None:
+        return
+    cost, epochs = manifest["cost"], manifest["job"]["hyperparameters"]["n_epochs"]
+    if cost is None or cost["usd_per_epoch"] is None:
+        raise BudgetSpent(
+            f"there is a budget in dollars, and the price of training {manifest['model']} is not known: no job was "
+            "started. Give the `price` of the output, or leave the budget out"
+        )
+    usd = cost["usd_per_epoch"] * (cost["epochs"] if epochs == "auto" else epochs)
+    if usd > usd_left:
+        raise BudgetSpent(
+            f"training costs about {format_usd(usd)} and the budget has {format_usd(usd_left)} left: no job was "
+            "started. Resume with more"
+        )
 
 
 def _stop_for_good(error: ApiError) -> None:

@@ -22,12 +22,17 @@ _FIRST_ERRORS = 5
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The check in short."""
+    """The check in short.
+
+    Attributes:
+        cost: ``epochs`` that the service chooses, ``tokens_per_epoch``, ``usd_per_epoch``; None when not counted.
+    """
 
     errors: int
     warnings: int
     first_errors: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    cost: dict[str, Any] | None = None
 
 
 def write_report(recipe: Recipe, sets: Sequence[Mapping[str, Any]], folder: Path) -> Findings:
@@ -60,7 +65,7 @@ def write_report(recipe: Recipe, sets: Sequence[Mapping[str, Any]], folder: Path
     lines = [line.replace(f"{folder}/", "") for line in as_lines(report)]
     _write(folder, _renamed({"problems": problems, "check": as_dict(report)}, folder), lines)
     errors = [_sentence(one) for one in problems if one["severity"] == "error"]
-    return Findings(report.errors, report.warnings, errors[:_FIRST_ERRORS], [*told, *_notes(report)])
+    return Findings(report.errors, report.warnings, errors[:_FIRST_ERRORS], [*told, *_notes(report)], _cost(report))
 
 
 def _files(report: CheckReport) -> list[FileReport]:
@@ -104,6 +109,14 @@ def _notes(report: CheckReport) -> Iterator[str]:
 
         usd = cost.usd_per_epoch
         yield f"{cost.tokens_per_epoch:,} tokens an epoch, {'price unknown' if usd is None else format_usd(usd)}"
+
+
+def _cost(report: CheckReport) -> dict[str, Any] | None:
+    cost = report.training_cost
+    if cost is None:
+        return None
+    tokens, usd = cost.tokens_per_epoch, cost.usd_per_epoch
+    return {"epochs": cost.epochs, "tokens_per_epoch": tokens, "usd_per_epoch": usd}
 
 
 def _renamed(value: Any, folder: Path) -> Any:

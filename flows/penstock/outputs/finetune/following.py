@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import csv
+import io
+import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -103,6 +110,28 @@ async def follow(
         course.take(one)
         happened(one)
     raise AssertionError("watching ends with the job")
+
+
+async def read_results(api: Api, job: FineTuningJob, course: Course) -> None:
+    """The losses of a job that has ended, from its table of results, where its events told none."""
+    from penstock.api.errors import ApiError
+
+    for file_id in job.result_files:
+        with tempfile.TemporaryDirectory() as folder, suppress(ApiError):
+            # The curve is a courtesy: without it the job has ended all the same.
+            path = await api.files.content(file_id, Path(folder) / "results.csv")
+            for row in csv.DictReader(io.StringIO(_table(path.read_bytes()))):
+                for name, losses in (("train_loss", course.losses), ("valid_loss", course.valid_losses)):
+                    with suppress(ValueError):
+                        losses.append(float(row.get(name) or ""))
+
+
+def _table(content: bytes) -> str:
+    """The text of a table, which some services give as base64."""
+    if not content.lstrip().startswith(b"step"):
+        with suppress(binascii.Error):
+            content = base64.b64decode(content, validate=True)
+    return content.decode("utf-8", "replace")
 
 
 def why_failed(job: FineTuningJob) -> str:
