@@ -165,7 +165,7 @@ def _killed(path: Path, server: SandboxProcess, kills: int, requests: int, dice:
         wanted = (kill + dice.random()) * requests / (kills + 1)
         with subprocess.Popen([sys.executable, "-c", RUN, str(path)]) as process:
             while _answered(server) <= wanted:
-                assert process.poll() is None, "the run ended before it could be killed"
+                assert process.poll() is None, f"kill {kill}: it ended by itself, with code {process.returncode}"
                 time.sleep(0.005)
             time.sleep(dice.uniform(0, 0.05))
             found.append(server.stats()["in_flight"])

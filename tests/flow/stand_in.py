@@ -7,12 +7,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from penstock.engine.control import RunControl
 from penstock.plan.model import PlannedTask
+from penstock.runs.account import Account
+from penstock.runs.record import RunRecord, RunStatus, RunUsage
 from penstock.spec.load import Loaded
 
 Work = Callable[[str, int], Any]
@@ -23,6 +26,11 @@ class StandInPlan:
     tasks: tuple[PlannedTask, ...]
     file: str
     pipeline: str = "stand-in"
+
+    @property
+    def partitions(self) -> list[SimpleNamespace]:
+        """One row each."""
+        return [SimpleNamespace(rows=1) for _ in {task.partition for task in self.tasks}]
 
 
 @dataclass
@@ -42,13 +50,22 @@ class StandIn:
     def note_flow_run(self, flow_run_id: str, url: str) -> None:
         self.flow_run_id = flow_run_id
 
-    def finish(self) -> SimpleNamespace:
+    def finish(self) -> RunRecord:
         self.finished += 1
-        if self.control.stopped:
-            return SimpleNamespace(account=None, status="stopped")
-        account = SimpleNamespace(read=10, added=0, branched=0, written=8, filtered=1, merged=0, failed=1)
-        usage = SimpleNamespace(requests=3, usd=None)
-        return SimpleNamespace(account=account, usage=usage, run_id=self.run_id)
+        record = RunRecord(
+            run_id=self.run_id,
+            pipeline=self.plan.pipeline,
+            file=self.plan.file,
+            sha256="",
+            started_at=datetime.now(UTC),
+            status=RunStatus.STOPPED if self.control.stopped else RunStatus.COMPLETED_WITH_ERRORS,
+            usage=RunUsage(requests=3, usd=None),
+        )
+        if not self.control.stopped:
+            record.account = Account(
+                read=10, written=8, filtered=1, failed=1, failures={"timeout": 1}, segments=[], outputs=[8]
+            )
+        return record
 
 
 def chain(partitions: int, segments: tuple[str, ...]) -> tuple[PlannedTask, ...]:
