@@ -8,6 +8,7 @@ from penstock.cli import (
     assistants,
     batches,
     check,
+    clean,
     deploy,
     files,
     finetune,
@@ -43,7 +44,22 @@ def _options(
     """Options of the command itself."""
 
 
-for group in (init, check, plan, run, runs, deploy, files, finetune, batches, models, assistants, sandbox, server):
+for group in (
+    init,
+    check,
+    plan,
+    run,
+    runs,
+    clean,
+    deploy,
+    files,
+    finetune,
+    batches,
+    models,
+    assistants,
+    sandbox,
+    server,
+):
     group.register(app)
 
 

@@ -33,6 +33,7 @@ STATE = typer.Option(
     help="The state folder (PENSTOCK_STATE); .penstock beside the pipeline file if left out.",
     show_default=False,
 )
+FRESH = typer.Option(False, "--fresh", help="Ask everything anew: use no answer of before, now or later.")
 JSON = typer.Option(False, "--json", help="JSON for programs.")
 RUN = typer.Argument(
     None, metavar="[RUN]", help="A run's id, or the end of it; the newest if left out.", show_default=False

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from penstock.cli.console import clear_errors, print_json, say
-from penstock.cli.options import FILE, JSON, LIMIT, PARAM, PROVIDER, STATE, parse_params
+from penstock.cli.options import FILE, FRESH, JSON, LIMIT, PARAM, PROVIDER, STATE, parse_params
 from penstock.cli.summary import short
 from penstock.values import format_duration, format_usd
 
 if TYPE_CHECKING:
-    from penstock.plan.model import Plan, StepEstimate
+    from penstock.plan.model import Changes, Plan, StepEstimate
 
 
 def register(app: typer.Typer) -> None:
@@ -28,6 +28,7 @@ def plan(
     provider: str | None = PROVIDER,
     limit: int | None = LIMIT,
     state: str | None = STATE,
+    fresh: bool = FRESH,
     exact: bool = typer.Option(False, "--exact", help="Count the tokens of every row; above 20,000 rows a sample is."),
     as_json: bool = JSON,
 ) -> None:
@@ -39,7 +40,7 @@ def plan(
         from penstock.execute.session import Request, plan_request
         from penstock.spec import load
 
-        request = Request(file, parse_params(param), provider=provider, limit=limit, state=state)
+        request = Request(file, parse_params(param), provider=provider, limit=limit, state=state, fresh=fresh)
         loaded = load(file, params=request.params, provider=provider)
         made = plan_request(request, loaded, every_row=exact)
         if as_json:
@@ -64,6 +65,8 @@ def describe(made: Plan) -> Iterator[str]:
     total = sum(segment.finished + segment.begun + segment.missing for segment in made.reuse)
     tasks = f"{len(made.tasks):,} of {total:,} tasks to run"
     yield f"{made.pipeline}: {made.rows:,} rows in {len(made.partitions):,} partitions, {tasks}"
+    if made.changes is not None:
+        yield f"  {_changed(made.changes)}"
     yield ""
     steps = made.spec["steps"]
     for segment, reuse in zip(made.segments, made.reuse, strict=True):
@@ -79,6 +82,8 @@ def describe(made: Plan) -> Iterator[str]:
         yield ""
         yield f"  {one.step} asks {one.model}"
         yield f"    rows       {exact}{one.rows:,}"
+        if one.answered:
+            yield f"    answered   {exact}{one.answered:,} more rows, whose answers were paid for before"
         yield f"    requests   {exact}{one.requests:,}"
         yield f"    tokens     {exact}{one.tokens:,}"
         yield f"    dollars    {exact}{format_usd(one.usd)} online, {format_usd(one.usd_batch)} by Batch API"
@@ -90,6 +95,13 @@ def describe(made: Plan) -> Iterator[str]:
         yield f"  publishes  {short(Path(target))}"
     for note in made.notes:
         yield f"  note       {note}"
+
+
+def _changed(changes: Changes) -> str:
+    since = f" since run {changes.since}" if changes.since else "; there is no complete run to compare with"
+    counts = ((changes.new, "new"), (changes.changed, "changed"), (changes.unchanged, "unchanged"),
+              (changes.deleted, "deleted"))  # fmt: skip
+    return ", ".join(f"{count:,} {word}" for count, word in counts) + since
 
 
 def _at_limits(made: Plan, one: StepEstimate) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from penstock.cli.console import clear_errors, print_json, say, warn
 from penstock.cli.exit_codes import ExitCode
-from penstock.cli.options import FILE, JSON, LIMIT, PARAM, PROVIDER, RUN, STATE, chosen_run, parse_params
+from penstock.cli.options import FILE, FRESH, JSON, LIMIT, PARAM, PROVIDER, RUN, STATE, chosen_run, parse_params
 from penstock.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,19 +39,23 @@ def run(
     provider: str | None = PROVIDER,
     limit: int | None = LIMIT,
     state: str | None = STATE,
+    fresh: bool = FRESH,
     workers: int = _WORKERS,
     quiet: bool = _QUIET,
     as_json: bool = JSON,
 ) -> None:
     """Run a pipeline, and end with the account of rows, tokens and dollars.
 
-    What an earlier run finished is not paid again. Exit codes: 0 done, 1 done with rows in the errors table,
-    2 wrong usage, 3 stopped early and resumable, 130 interrupted and resumable.
+    What was answered before is not paid again, unless --fresh is given. Exit codes: 0 done, 1 done with rows in
+    the errors table, 2 wrong usage, 3 stopped early and resumable, 130 interrupted and resumable.
     """
     with clear_errors(as_json=as_json):
+        from dataclasses import replace
+
         from penstock.execute.session import Request
 
         request = Request(file, parse_params(param), provider=provider, limit=limit, state=state, workers=workers)
+        request = replace(request, fresh=fresh)
         _carry_out(request, quiet=quiet, as_json=as_json)
 
 

@@ -45,6 +45,7 @@ def summary(record: RunRecord, root: Path, *, sandbox: bool = False) -> Iterator
     yield ""
     if record.account is not None:
         yield from _rows(record.account)
+        yield from _changes(record)
     usage = record.usage
     retried = f", {usage.retried:,} of them again" if usage.retried else ""
     yield _line("requests", f"{usage.requests:,}{retried}")
@@ -74,6 +75,22 @@ def came_in(account: Account) -> str:
     """The rows that came in, as a sum where there are others than those read."""
     more = [f"{count:,} {word}" for count, word in ((account.added, "added"), (account.branched, "branched")) if count]
     return " + ".join([f"{account.read:,} rows read", *more])
+
+
+def _changes(record: RunRecord) -> Iterator[str]:
+    """How the source changed since the last complete run, and what was kept of what is gone."""
+    changes = record.changes
+    if changes is None:
+        return
+    yield _line("new", f"{changes.new:,}")
+    if changes.since:
+        yield _line("changed", f"{changes.changed:,}")
+        yield _line("unchanged", f"{changes.unchanged:,}")
+        kept = sum(output.kept for output in record.outputs)
+        yield _line("deleted", f"{changes.deleted:,}  (since run {changes.since})")
+        if kept:
+            yield _line("kept", f"{kept:,}  (rows of the result that are no longer in the source)")
+    yield ""
 
 
 def _rows(account: Account) -> Iterator[str]:

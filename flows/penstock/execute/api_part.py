@@ -71,7 +71,9 @@ class ApiPart:
         self._stop_at(asking.asked.errors)
         journal = Journal(self.files.journal, self.wire)
         try:
-            seed_journal(journal, self.store, self.wire, asking.digests)
+            # One part at a time, see below.
+            with _WRITING:
+                seed_journal(journal, self.store, self.wire, asking.digests)
             self._forget_misfits(asking, journal)
             carried = carried_errors(
                 self.files.errors,

@@ -86,7 +86,9 @@ def _hashed(frame: pl.DataFrame, keys: Sequence[str], content: Sequence[str]) ->
         *names.get_columns(),
         *(contents[old].alias(new) for old, new in zip(KEY_HASH, _CONTENT_HASH, strict=True)),
     ]
-    table: pa.Table = frame.select(keys).with_columns(hashes).to_arrow(compat_level=pl.CompatLevel.oldest())
+    table: pa.Table = pl.DataFrame([*frame.select(keys).get_columns(), *hashes]).to_arrow(
+        compat_level=pl.CompatLevel.oldest()
+    )
     return table
 
 
@@ -106,8 +108,8 @@ def compare(now: Path, before: Path | None, since: str = "") -> Changes:
             one.join(other, on=both, how="semi"),
             other.join(one, on=list(KEY_HASH), how="anti"),
         ]
-        counted = pl.collect_all([join.select(pl.len()) for join in joins], engine="streaming")
-        found = [frame.item() for frame in counted]
+        # One after the other: each holds a table of the hashes of one side.
+        found = [join.select(pl.len()).collect(engine="streaming").item() for join in joins]
         known, same, gone = known + found[0], same + found[1], gone + found[2]
     return Changes(new=count - known, changed=known - same, unchanged=same, deleted=gone, since=since)
 

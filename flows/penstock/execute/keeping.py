@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penstock.errors import InputError, StorageFailed
 from penstock.execute.baseline import KEPT, Before
@@ -13,12 +14,14 @@ from penstock.execute.changes import KEY_HASH, gone, key_hashes
 from penstock.outputs.rows import fitted, schema_of
 from penstock.runs.record import ROWS
 from penstock.spec.incremental_key import Incremental
-from penstock.tables.parts import whole_or_absent, writer_settings
+from penstock.tables.parts import METADATA_KEY, read_counts, whole_or_absent, writer_settings
 from penstock.tables.state import State
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
+
+_FACTS = ("pipeline", "run", "segment", "kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ class Former:
                 "would keep. Run once with `incremental: false`, which publishes the rows of the source as they are"
             )
         target = folder / KEPT.format(self.output)
-        _write(target, _gone(former, keys, wanted), schema_of(parts))
+        facts = {**(read_counts(parts[0]) or {}), "kept": True}
+        _write(target, _gone(former, keys, wanted), schema_of(parts), facts)
         return target
 
     def _parts(self, before: Before) -> list[Path]:
@@ -88,7 +92,8 @@ def _wanted(now: Path, before: Path | None, kept: Path | None, keys: Sequence[st
     return pl.concat(found).unique()
 
 
-def _write(target: Path, tables: Iterator[pa.Table], schema: pa.Schema) -> None:
+def _write(target: Path, tables: Iterator[pa.Table], schema: pa.Schema, facts: Mapping[str, Any]) -> None:
+    """Write the rows with the columns of `schema`; `facts` say in the metadata whose they are."""
     from pyarrow import parquet
 
     with (
@@ -103,6 +108,7 @@ def _write(target: Path, tables: Iterator[pa.Table], schema: pa.Schema) -> None:
                     f"rows that `on_delete: keep` keeps do not fit what the steps give now: {error}. Set "
                     "`on_delete: remove`, or give the column another name"
                 ) from error
+        writer.add_key_value_metadata({METADATA_KEY: json.dumps({name: facts.get(name) for name in _FACTS})})
 
 
 def _gone(parts: Sequence[Path], keys: Sequence[str], wanted: pl.DataFrame) -> Iterator[pa.Table]:

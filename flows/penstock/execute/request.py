@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,15 +60,15 @@ def load_request(request: Request) -> Loaded:
 def plan_request(request: Request, loaded: Loaded, *, every_row: bool = False) -> Plan:
     """What the request would do now. Sends nothing."""
     state = State.of(request.file, loaded.spec.name, request.state)
-    plan = planned(request, loaded, state, every_row=every_row)
+    plan = planned(request, loaded, state, every_row=every_row, anew="anew")
     if loaded.spec.incremental_settings is None or plan.rehearsal:
         return plan
     with TemporaryDirectory() as folder:
         return with_changes(plan, loaded, state, last_complete(state, plan.targets), Path(folder) / ROWS)
 
 
-def planned(request: Request, loaded: Loaded, state: State, *, every_row: bool = False) -> Plan:
-    """The plan for the state as it is, without the changes of rows since the last complete run."""
+def planned(request: Request, loaded: Loaded, state: State, *, anew: str, every_row: bool = False) -> Plan:
+    """The plan; `anew` tells answers of a run that asks everything anew from those of before."""
     rehearsal = stands_in(request, loaded)
     generation = state.generation(rehearsal_name(request.limit, rehearsal=rehearsal))
     return make_plan(
@@ -79,7 +78,7 @@ def planned(request: Request, loaded: Loaded, state: State, *, every_row: bool =
         every_row=every_row,
         retry_causes=request.retry_causes,
         rehearsal=rehearsal,
-        generation=secrets.token_hex(8) if request.fresh else generation,
+        generation=anew if request.fresh else generation,
     )
 
 

@@ -22,9 +22,8 @@ from penstock.execute.changes import with_changes
 from penstock.execute.delivering import deliver, servers_of
 from penstock.execute.disk import storage_errors
 from penstock.execute.publish import Published, publish
-from penstock.execute.request import WORKERS, Request, load_request, plan_request, planned, stands_in
+from penstock.execute.request import WORKERS, Request, load_request, plan_request, planned
 from penstock.execute.setup import control_for
-from penstock.plan.make import rehearsal_name
 from penstock.plan.model import Plan, read_plan
 from penstock.runs.history import mark_crashed, untold_crashes
 from penstock.runs.record import ERRORS, PLAN, ROWS, RowChanges, RunRecord, RunStatus, RunUsage, new_run_id, read_record
@@ -100,10 +99,10 @@ class Session:
         return self
 
     def _make_plan(self) -> Plan:
+        plan = planned(self.request, self.loaded, self.state, anew=self.run_id)
         if self.request.fresh:
-            rehearsal = rehearsal_name(self.request.limit, rehearsal=stands_in(self.request, self.loaded))
-            self.state.begin_anew(self.run_id, rehearsal)
-        plan = planned(replace(self.request, fresh=False), self.loaded, self.state)
+            # Only now that it is known that the run can begin: from here on nothing of before is used.
+            self.state.begin_anew(self.run_id, plan.rehearsal)
         if self.spec.incremental_settings is None or plan.rehearsal:
             return plan
         self.before = last_complete(self.state, plan.targets)

@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import sqlite3
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,10 @@ LIST_ENDING = ".answers"
 _INDEX = "answers.sqlite"
 _FORMAT = 1
 _SORTED_AT_ONCE = 1_000_000
+_ROWS_AT_ONCE = 256
 _WAIT_SECONDS = 60.0
-_PAGES = -32_000  # of memory, in KB
+_READING_KB, _MAKING_KB = 2_000, 32_000
+"""Memory for pages of the index. Who only reads leaves the rest to the system's cache, which is nearly as fast."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (
   id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT UNIQUE, size INTEGER, modified INTEGER, wire TEXT, facts TEXT,
@@ -157,7 +160,6 @@ class AnswerStore:
 
         Where a file is gone or is not what it was, its answers are looked for elsewhere, and else left out.
         """
-        order = {digest: number for number, digest in enumerate(digests)}
         found: dict[bytes, list[_Place]] = {}
         for place in self._places(wire, digests):
             found.setdefault(place.digest, []).append(place)
@@ -166,15 +168,16 @@ class AnswerStore:
             for places in found.values():
                 groups.setdefault((places[0].file, places[0].at), []).append(places[0])
             for (file, at), places in groups.items():
-                wanted = sorted(places, key=lambda place: order[place.digest])
-                batch = self._read(file, at, wanted)
-                for place in wanted:
-                    if batch is not None or len(found[place.digest]) == 1:
-                        del found[place.digest]
-                    else:
-                        found[place.digest].pop(0)
-                if batch is not None:
+                for batch in self._read(file, at, places):
+                    for digest in batch.column(0).to_pylist():
+                        del found[digest]
                     yield batch
+                # What did not come is not there, or not as it was.
+                for place in places:
+                    if place.digest in found and not found[place.digest][1:]:
+                        del found[place.digest]
+                    elif place.digest in found:
+                        found[place.digest].pop(0)
 
     def _places(self, wire: str, digests: Collection[bytes]) -> Iterator[_Place]:
         """Where the answers stand, of each digest the newest first."""
@@ -205,26 +208,27 @@ class AnswerStore:
             self._entries[file] = None if row is None else _Entry(self._folder / row[0], row[1], json.loads(row[2]))
         return self._entries[file]
 
-    def _read(self, file: int, at: int, places: Sequence[_Place]) -> pa.RecordBatch | None:
-        """The answers of one row group or one frame; None where the file is gone or is another."""
+    def _read(self, file: int, at: int, places: Sequence[_Place]) -> Iterator[pa.RecordBatch]:
+        """The answers of one row group or one frame, some at a time; none, or not all, where the file is another."""
         import pyarrow as pa
 
         entry = self._entry(file)
         if entry is None:
-            return None
+            return
+        wanted = sorted((place.row, place.digest) for place in places)
         try:
-            if entry.path.suffix != LIST_ENDING:
-                return journal_answers(entry.path, at, [(place.row, place.digest) for place in places])
-            return _rows_of_part(entry, at, places)
+            if entry.path.suffix == LIST_ENDING:
+                yield from _rows_of_part(entry, at, wanted)
+            elif (batch := journal_answers(entry.path, at, wanted)) is not None:
+                yield batch
         except (OSError, pa.ArrowException, IndexError):
             # Arrow says with an OSError that a page's checksum or a footer is wrong.
             self._entries[file] = None
-            return None
 
     def _open(self) -> sqlite3.Connection:
         if self._index is None:
             self._index = sqlite3.connect(self._folder / _INDEX, timeout=_WAIT_SECONDS, isolation_level=None)
-            self._index.execute(f"PRAGMA cache_size = {_PAGES}")
+            self._index.execute(f"PRAGMA cache_size = -{_READING_KB}")
         return self._index
 
     def _remove(self) -> None:
@@ -241,6 +245,7 @@ class AnswerStore:
             self._remove()
         index = self._open()
         self._entries.clear()
+        index.execute(f"PRAGMA cache_size = -{_MAKING_KB}")
         with _transaction(index):
             for statement in _TABLES.split(";"):
                 index.execute(statement)
@@ -251,6 +256,8 @@ class AnswerStore:
             index.executemany("UPDATE files SET path = NULL WHERE path = ?", ((path,) for path in gone))
             new = sorted((stamp[1], path) for path, stamp in present.items() if known.get(path) != stamp)
             self._enter(index, [path for _, path in new], present)
+        index.execute(f"PRAGMA cache_size = -{_READING_KB}")
+        index.execute("PRAGMA shrink_memory")
 
     def _present(self) -> dict[str, tuple[int, int]]:
         """The lists and journals that stand there, with size and time of change."""
@@ -345,8 +352,11 @@ def _places_table(scanned: Scanned) -> pa.Table:
     return pa.table(arrays, names=[DIGEST, "at", "row"])
 
 
-def _rows_of_part(entry: _Entry, group: int, places: Sequence[_Place]) -> pa.RecordBatch | None:
-    """Answers out of a part's row group; None where the part is another than the list's.
+def _rows_of_part(entry: _Entry, group: int, wanted: Sequence[tuple[int, bytes]]) -> Iterator[pa.RecordBatch]:
+    """Answers out of a part's row group, a few at a time; none where the part is another than the list's.
+
+    Args:
+        wanted: rows of the group in their order, and what each answers.
 
     Raises:
         OSError, ArrowException: it is gone or damaged.
@@ -355,15 +365,22 @@ def _rows_of_part(entry: _Entry, group: int, places: Sequence[_Place]) -> pa.Rec
     from pyarrow import parquet
 
     part = entry.path.with_suffix(".parquet")
-    facts = entry.facts
     counts = read_counts(part)
-    if counts is None or counts["made"] != facts["made"]:
-        return None
-    usage = [] if facts["usage"] is None else [facts["usage"]]
+    if counts is None or counts["made"] != entry.facts["made"]:
+        return
+    usage = [] if entry.facts["usage"] is None else [entry.facts["usage"]]
+    names = [*entry.facts["columns"], *usage]
+    waiting = deque(wanted)
+    first = 0
     with parquet.ParquetFile(part, page_checksum_verification=True) as file:
-        table = file.read_row_group(group, columns=[*facts["columns"], *usage])
-    rows = table.select([*facts["columns"], *usage]).take([place.row for place in places]).combine_chunks()
-    columns = [column.combine_chunks() if column.num_chunks != 1 else column.chunk(0) for column in rows.columns]
-    columns += [] if usage else [pa.nulls(len(places), usage_type())]
-    digests = pa.array([place.digest for place in places], pa.binary(DIGEST_BYTES))
-    return pa.RecordBatch.from_arrays([digests, *columns], names=[DIGEST, *facts["columns"], "usage"])
+        for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=names, use_threads=False):
+            here: list[tuple[int, bytes]] = []
+            while waiting and waiting[0][0] < first + batch.num_rows:
+                here.append(waiting.popleft())
+            if here:
+                rows = batch.select(names).take(pa.array([row - first for row, _ in here]))
+                digests = pa.array([digest for _, digest in here], pa.binary(DIGEST_BYTES))
+                paid = [] if usage else [pa.nulls(len(here), usage_type())]
+                named = [DIGEST, *entry.facts["columns"], "usage"]
+                yield pa.RecordBatch.from_arrays([digests, *rows.columns, *paid], names=named)
+            first += batch.num_rows

@@ -14,6 +14,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -117,11 +118,19 @@ class Journal:
         """The answers to `digests`, in that order, without the column `DIGEST`. Each must have been answered."""
         import pyarrow as pa
 
+        places = [self._frames.places[digest] for digest in digests]
         # Items were packed in their order, so neighbours mostly stand side by side and need no copy.
-        slices: list[pa.RecordBatch] = []
-        for frame, first, count in _runs([self._frames.places[digest] for digest in digests]):
-            slices.append(self._batch(frame).slice(first, count))
-        return pa.Table.from_batches(slices, schema=self._frames.schema).remove_column(0)
+        runs = _runs(places)
+        if len(runs) <= len({frame for frame, _ in places}):
+            slices = [self._batch(frame).slice(first, count) for frame, first, count in runs]
+            return pa.Table.from_batches(slices, schema=self._frames.schema).remove_column(0)
+        # Rows out of order are copied out of each frame at once: a slice of one row would hold its whole frame.
+        order = sorted(range(len(places)), key=places.__getitem__)
+        copies: list[pa.RecordBatch] = []
+        for frame, here in groupby(order, key=lambda place: places[place][0]):
+            copies.append(self._batch(frame).take(pa.array([places[place][1] for place in here], pa.int64())))
+        back = pa.array(sorted(range(len(order)), key=order.__getitem__), pa.int64())
+        return pa.Table.from_batches(copies, schema=self._frames.schema).take(back).remove_column(0)
 
     def forget(self, digests: Collection[bytes]) -> None:
         """Take these for not answered from now on, so that another answer takes the place of the one there."""
