@@ -71,12 +71,14 @@ def run(
     limit: int | None = None,
     state: str | Path | None = None,
     workers: int | None = None,
+    fresh: bool = False,
 ) -> RunRecord:
     """Run a pipeline under Prefect, as ``penstock run`` does.
 
     Args:
         limit: only the first rows; the result is published beside the pipeline's own output.
         workers: partitions in work at a time.
+        fresh: use no answer of before, now or later.
 
     Returns:
         The run record. Look at its `status`: failed rows and early stops are no exceptions.
@@ -89,7 +91,13 @@ def run(
     from penstock.flow.whole import run_request
 
     request = Request(
-        Path(path), dict(params or {}), provider=provider, limit=limit, state=state, workers=workers or WORKERS
+        Path(path),
+        dict(params or {}),
+        provider=provider,
+        limit=limit,
+        state=state,
+        workers=workers or WORKERS,
+        fresh=fresh,
     )
     session, _ = run_request(request)
     return session.record

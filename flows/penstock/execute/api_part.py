@@ -23,7 +23,7 @@ from penstock.execute.saving import Saving
 from penstock.items import Cause, Failed
 from penstock.steps import ApiStep
 from penstock.steps.base import ROW
-from penstock.tables.answers import write_list
+from penstock.tables.answer_lists import write_list
 from penstock.tables.failures import RowError
 from penstock.tables.file_lists import FileLists, write_file_lists
 from penstock.tables.journal import Journal

@@ -15,7 +15,7 @@ from penstock.items import Cause, Failed, Fault, Item
 from penstock.steps import ApiStep
 from penstock.steps.base import ROW
 from penstock.steps.derive import Derive
-from penstock.tables.answers import digest_of
+from penstock.tables.answer_lists import digest_of
 from penstock.tables.failures import RowError
 
 if TYPE_CHECKING:

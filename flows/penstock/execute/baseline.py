@@ -10,7 +10,7 @@ from penstock.errors import InputError
 from penstock.plan.model import Plan, read_plan
 from penstock.runs.history import list_runs
 from penstock.runs.record import PLAN, ROWS, RunRecord, RunStatus
-from penstock.tables.answers import LIST_ENDING, list_of
+from penstock.tables.answer_lists import LIST_ENDING, list_of
 from penstock.tables.state import State
 
 KEPT = "kept-{}.parquet"

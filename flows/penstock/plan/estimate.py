@@ -21,7 +21,8 @@ from penstock.steps import ApiStep, BarrierStep, Step, TableStep, parents
 from penstock.steps.base import PARTITION, ROW
 from penstock.steps.decisions import applied, carried_out, decided, looked_at
 from penstock.steps.filter import Filter
-from penstock.tables.answers import AnswerStore, digest_of
+from penstock.tables.answer_lists import digest_of
+from penstock.tables.answers import AnswerStore
 from penstock.tokens import counter
 
 if TYPE_CHECKING:

@@ -12,10 +12,8 @@ again from the lists.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import sqlite3
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +21,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from penstock.errors import StorageFailed
-from penstock.items import usage_type
-from penstock.tables.journal import DIGEST, DIGEST_BYTES, Scanned, journal_answers, scan_journal
-from penstock.tables.parts import read_counts, whole_or_absent
+from penstock.tables.answer_lists import LIST_ENDING, rows_of_part, scanned
+from penstock.tables.journal import DIGEST, journal_answers
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LIST_ENDING = ".answers"
 _INDEX = "answers.sqlite"
-_FORMAT = 1
 _SORTED_AT_ONCE = 1_000_000
-_ROWS_AT_ONCE = 256
 _WAIT_SECONDS = 60.0
 _READING_KB, _MAKING_KB = 2_000, 32_000
 """Memory for pages of the index. Who only reads leaves the rest to the system's cache, which is nearly as fast."""
@@ -49,48 +43,6 @@ CREATE TABLE IF NOT EXISTS answers (
 """
 
 
-def digest_of(payload: str) -> bytes:
-    """What stands for a payload; of lone surrogates too, which are no UTF-8."""
-    return hashlib.blake2b(payload.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
-
-
-def write_list(
-    part: Path, *, wire: str, made: str, columns: Sequence[str], usage: str | None, group_rows: int,
-    digests: Mapping[int, bytes],
-) -> None:  # fmt: skip
-    """Write down which rows of a part answer what; to be called before the part gets its name.
-
-    Args:
-        part: where the part will stand.
-        wire: what names its answers.
-        made: the part's random mark, so that the list is of no other part of this name.
-        columns: those of an answer, in order.
-        usage: the column with the usage; None where the part has none.
-        group_rows: rows of each row group but the last.
-        digests: by the row's place in the part.
-    """
-    import pyarrow as pa
-
-    facts = {"wire": wire, "made": made, "columns": list(columns), "usage": usage, "format": _FORMAT}
-    schema = pa.schema(
-        {DIGEST: pa.binary(DIGEST_BYTES), "at": pa.int64(), "row": pa.int32()},
-        metadata={b"penstock": json.dumps(facts).encode()},
-    )
-    rows = list(digests)
-    arrays = [
-        pa.array(list(digests.values()), schema.field(0).type),
-        pa.array([row // group_rows for row in rows], pa.int64()),
-        pa.array([row % group_rows for row in rows], pa.int32()),
-    ]
-    with whole_or_absent(list_of(part)) as temporary, pa.ipc.new_file(temporary, schema) as writer:
-        writer.write_batch(pa.record_batch(arrays, schema=schema))
-
-
-def list_of(part: Path) -> Path:
-    """The list that stands beside a part."""
-    return part.with_suffix(LIST_ENDING)
-
-
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """A file of answers that is in the index: a part's list, or a journal."""
@@ -98,6 +50,17 @@ class _Entry:
     path: Path
     wire: str
     facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A list or a journal that is to be entered, and where its answers stand."""
+
+    path: str
+    size: int
+    modified: int
+    facts: dict[str, Any]
+    places: pa.Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +181,7 @@ class AnswerStore:
         wanted = sorted((place.row, place.digest) for place in places)
         try:
             if entry.path.suffix == LIST_ENDING:
-                yield from _rows_of_part(entry, at, wanted)
+                yield from rows_of_part(entry.path, entry.facts, at, wanted)
             elif (batch := journal_answers(entry.path, at, wanted)) is not None:
                 yield batch
         except (OSError, pa.ArrowException, IndexError):
@@ -255,7 +218,7 @@ class AnswerStore:
             # Its answers stay in the table, and lead to nothing.
             index.executemany("UPDATE files SET path = NULL WHERE path = ?", ((path,) for path in gone))
             new = sorted((stamp[1], path) for path, stamp in present.items() if known.get(path) != stamp)
-            self._enter(index, [path for _, path in new], present)
+        self._enter(index, [path for _, path in new], present)
         index.execute(f"PRAGMA cache_size = -{_READING_KB}")
         index.execute("PRAGMA shrink_memory")
 
@@ -280,24 +243,15 @@ class AnswerStore:
         return bool(dead > live + _SORTED_AT_ONCE)
 
     def _enter(self, index: sqlite3.Connection, paths: Sequence[str], present: Mapping[str, tuple[int, int]]) -> None:
-        import pyarrow as pa
-
-        waiting: list[pa.Table] = []
-        rows = 0
+        """Enter files some at a time, so that tasks which read meanwhile never wait for long."""
+        waiting: list[_New] = []
         for path in paths:
-            scanned = _scanned(self._folder / path)
-            if scanned is None:
-                continue
-            facts, places = scanned
-            cursor = index.execute(
-                "INSERT INTO files (path, size, modified, wire, facts, answers) VALUES (?, ?, ?, ?, ?, ?)",
-                (path, *present[path], facts["wire"], json.dumps(facts), places.num_rows),
-            )
-            waiting.append(places.append_column("file", pa.repeat(pa.scalar(cursor.lastrowid), places.num_rows)))
-            rows += places.num_rows
-            if rows >= _SORTED_AT_ONCE:
+            found = scanned(self._folder / path)
+            if found is not None:
+                waiting.append(_New(path, *present[path], *found))
+            if sum(one.places.num_rows for one in waiting) >= _SORTED_AT_ONCE:
                 _insert(index, waiting)
-                waiting, rows = [], 0
+                waiting = []
         _insert(index, waiting)
 
 
@@ -313,74 +267,24 @@ def _transaction(index: sqlite3.Connection) -> Iterator[None]:
     index.execute("COMMIT")
 
 
-def _insert(index: sqlite3.Connection, tables: Sequence[pa.Table]) -> None:
-    """Enter places in the order of their digests, which is that of the index on the disk."""
+def _insert(index: sqlite3.Connection, files: Sequence[_New]) -> None:
+    """Enter files with their places, in the order of digests, which is that of the index on the disk."""
     import pyarrow as pa
 
-    if not tables:
-        return
-    whole = pa.concat_tables(tables).sort_by(DIGEST)
-    for batch in whole.to_batches(max_chunksize=50_000):
-        columns = [batch.column(name).to_pylist() for name in (DIGEST, "file", "at", "row")]
-        index.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", zip(*columns, strict=True))
-
-
-def _scanned(path: Path) -> tuple[dict[str, Any], pa.Table] | None:
-    """What a list or a journal says of itself, and where its answers stand; None where it says nothing."""
-    if path.suffix != LIST_ENDING:
-        scanned = scan_journal(path)
-        return None if scanned is None else ({"wire": scanned.wire}, _places_table(scanned))
-    import pyarrow as pa
-
-    try:
-        with pa.ipc.open_file(path) as reader:
-            table = reader.read_all()
-        facts = json.loads(table.schema.metadata[b"penstock"])
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
-        return None
-    return (facts, table) if facts.get("format") == _FORMAT else None
-
-
-def _places_table(scanned: Scanned) -> pa.Table:
-    import pyarrow as pa
-
-    arrays = [
-        pa.array(scanned.digests, pa.binary(DIGEST_BYTES)),
-        pa.array(scanned.frames, pa.int64()),
-        pa.array(scanned.rows, pa.int32()),
-    ]
-    return pa.table(arrays, names=[DIGEST, "at", "row"])
-
-
-def _rows_of_part(entry: _Entry, group: int, wanted: Sequence[tuple[int, bytes]]) -> Iterator[pa.RecordBatch]:
-    """Answers out of a part's row group, a few at a time; none where the part is another than the list's.
-
-    Args:
-        wanted: rows of the group in their order, and what each answers.
-
-    Raises:
-        OSError, ArrowException: it is gone or damaged.
-    """
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    part = entry.path.with_suffix(".parquet")
-    counts = read_counts(part)
-    if counts is None or counts["made"] != entry.facts["made"]:
-        return
-    usage = [] if entry.facts["usage"] is None else [entry.facts["usage"]]
-    names = [*entry.facts["columns"], *usage]
-    waiting = deque(wanted)
-    first = 0
-    with parquet.ParquetFile(part, page_checksum_verification=True) as file:
-        for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=names, use_threads=False):
-            here: list[tuple[int, bytes]] = []
-            while waiting and waiting[0][0] < first + batch.num_rows:
-                here.append(waiting.popleft())
-            if here:
-                rows = batch.select(names).take(pa.array([row - first for row, _ in here]))
-                digests = pa.array([digest for _, digest in here], pa.binary(DIGEST_BYTES))
-                paid = [] if usage else [pa.nulls(len(here), usage_type())]
-                named = [DIGEST, *entry.facts["columns"], "usage"]
-                yield pa.RecordBatch.from_arrays([digests, *rows.columns, *paid], names=named)
-            first += batch.num_rows
+    tables: list[pa.Table] = []
+    with _transaction(index):
+        for one in files:
+            row = (one.path, one.size, one.modified, one.facts["wire"], json.dumps(one.facts), one.places.num_rows)
+            cursor = index.execute(
+                # Somebody else who plans may have entered it a moment ago.
+                "INSERT OR IGNORE INTO files (path, size, modified, wire, facts, answers) VALUES (?, ?, ?, ?, ?, ?)",
+                row,
+            )
+            if cursor.rowcount:
+                number = pa.repeat(pa.scalar(cursor.lastrowid), one.places.num_rows)
+                tables.append(one.places.append_column("file", number))
+        if not tables:
+            return
+        for batch in pa.concat_tables(tables).sort_by(DIGEST).to_batches(max_chunksize=50_000):
+            columns = [batch.column(name).to_pylist() for name in (DIGEST, "file", "at", "row")]
+            index.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", zip(*columns, strict=True))
