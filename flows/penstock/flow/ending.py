@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from penstock.errors import Interrupted, RunStopped
 from penstock.flow.contract import RunSession
+from penstock.runs.record import RunStatus
 from penstock.secrets import redact
 from penstock.values import format_usd
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
     from penstock.runs.record import RunRecord
+
+
+_COMPLETE = (RunStatus.COMPLETED, RunStatus.COMPLETED_WITH_ERRORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def end_state(session: RunSession, defect: BaseException | None) -> EndState:
     record = session.finish()
     stopped = session.control.stopped
     # A stop that came when all was published already changes nothing, unless something was still on its way.
-    if stopped is None or record.status.value in {"completed", "completed_with_errors"}:
+    if stopped is None or record.status in _COMPLETE:
         over = too_many(session, record)
         state: Literal["Completed", "Failed"] = "Failed" if over else "Completed"
         return EndState(state, redact(over + summary(record)), record)

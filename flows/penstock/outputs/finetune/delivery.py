@@ -157,11 +157,18 @@ class Work:
 
     def tell_what_goes_on(self) -> None:
         """Note that a job goes on although nobody waits for it any more."""
-        if self._job is not None and not self._job.ended:
+        job = self._job
+        if job is None or job.ended:
+            return
+        if "state" in self._desk.server:
             self._desk.note(
-                f"the job {self._job.id} goes on at the service; watch it with `penstock finetune watch "
-                f"{self._job.id}`, end it with `penstock finetune cancel {self._job.id}`"
+                f"the job {job.id} goes on as soon as this sandbox runs again: with the next run, or resume"
             )
+            return
+        self._desk.note(
+            f"the job {job.id} goes on at the service; watch it with `penstock finetune watch {job.id}`, end it with "
+            f"`penstock finetune cancel {job.id}`"
+        )
 
     async def _with(self, api: Api) -> Delivery:
         manifest, desk = self._manifest, self._desk
