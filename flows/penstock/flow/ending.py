@@ -49,7 +49,8 @@ def end_state(session: RunSession, defect: BaseException | None) -> EndState:
 
     Completed when every row has a fate, error rows included; Cancelled when somebody asked it to stop; Failed when it
     ended early for another reason or by a defect, or when more rows failed than `errors.stop_above` allows: a source of
-    less than 200 rows is never stopped by it, and its output is there, but somebody should look.
+    less than 200 rows is never stopped by it, and its output is there, but somebody should look. Failed, too, when what
+    was published did not arrive where it was to be brought.
 
     Raises:
         AccountError: the rows do not add up.
@@ -60,9 +61,10 @@ def end_state(session: RunSession, defect: BaseException | None) -> EndState:
     stopped = session.control.stopped
     # A stop that came when all was published already changes nothing, unless something was still on its way.
     if stopped is None or record.status in _COMPLETE:
-        over = too_many(session, record)
-        state: Literal["Completed", "Failed"] = "Failed" if over else "Completed"
-        return EndState(state, redact(over + summary(record)), record)
+        # Of a complete run the message says what did not arrive at a server, such as a job that failed.
+        wrong = too_many(session, record) or (f"{record.message} " if record.message else "")
+        state: Literal["Completed", "Failed"] = "Failed" if wrong else "Completed"
+        return EndState(state, redact(wrong + summary(record)), record)
     message = redact(f"{stopped}. It can be resumed: penstock resume {session.run_id}")
     return EndState("Cancelled" if isinstance(stopped, Interrupted) else "Failed", message, record, stopped)
 
