@@ -29,6 +29,6 @@ def test_killed_twenty_times_amid_faults_nothing_is_lost_nothing_is_there_twice_
     figures = module.chaos(tmp_path, rows=ROWS, every=10, kills=KILLS)
     assert (figures.written, figures.failed, figures.differences) == (ROWS, 0, 0), figures
     assert figures.waste <= 0, figures
-    assert figures.paid - figures.twice >= figures.asked
+    assert figures.paid - figures.twice <= figures.asked
     assert figures.kinds >= 20, figures
     assert 0.05 < figures.faults / figures.requests < 0.15, figures

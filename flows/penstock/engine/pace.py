@@ -64,10 +64,11 @@ class Pace:
         found = self._answered / seconds
         self._began = now
         self._answered = 0
-        if not self._searching and self._rate <= self._ceiling and found > _BORNE * self._rate:
-            self._doubts += 1
-            return self._doubts < _MOST_DOUBTS
-        self._doubts = 0
+        # A limit that was just undercut refuses nothing for a while, and where it does, much of what is sent.
+        soon = not self._searching and seconds < 2 * _STEP_SECONDS and found > _BORNE * self._rate
+        self._doubts = self._doubts + 1 if soon else 0
+        if self._doubts >= _MOST_DOUBTS:
+            return False
         self._searching = False
         self._ceiling = max(min(found, self._rate), self._rate * _LARGEST_CUT, _SLOWEST)
         self._rate = _BELOW * self._ceiling
