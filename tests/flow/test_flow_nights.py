@@ -30,8 +30,9 @@ WRONG_KEY = "sk-wrong-marked-83f0d6e1c95a"
 PENSTOCK = ("-c", "from penstock.cli import main; main()")
 
 
-def write_rows(folder: Path, count: int) -> None:
-    (folder / "rows.csv").write_text("id,text\n" + "".join(f"{index},text {index}\n" for index in range(count)))
+def write_rows(folder: Path, count: int, changed: int | None = None) -> None:
+    texts = [f"text {index}" + " anew" * (index == changed) for index in range(count)]
+    (folder / "rows.csv").write_text("id,text\n" + "".join(f"{index},{text}\n" for index, text in enumerate(texts)))
 
 
 def pipeline(folder: Path, name: str, url: str, api_key: str, **more: Any) -> Path:
@@ -47,6 +48,7 @@ def pipeline(folder: Path, name: str, url: str, api_key: str, **more: Any) -> Pa
             {"uses": "embed", "input": "{{ text }} " + name, "model": "text-embedding-3-small", "output": "vector"},
         ],
         "outputs": [{"uses": "parquet", "path": f"out-{name}"}],
+        "incremental": True,
     }
     path = folder / f"{name}.yaml"
     path.write_text(json.dumps(content | more))
@@ -112,8 +114,12 @@ def nights(scheduling_server: Prefect, tmp_path_factory: pytest.TempPathFactory)
 
         prefect.until(lambda run: "40 rows" in (run["state"]["message"] or ""), 240, "night")
         seen.asked.append(inputs_asked(sandbox.url))
-        write_rows(folder, 45)
-        seen.second = prefect.until(lambda run: "45 rows: 45 w" in (run["state"]["message"] or ""), 120, "night")
+        write_rows(folder, 45, changed=3)
+        seen.second = prefect.until(
+            lambda run: "45 rows: 45 written, 5 new, 1 changed, 39 unchanged; " in (run["state"]["message"] or ""),
+            120,
+            "night",
+        )
         seen.asked.append(inputs_asked(sandbox.url))
         seen.told_by_deploy(str(file), "--paused")
         seen.refused = prefect.until(lambda run: run["state_type"] == "FAILED", 60, "refused")
@@ -130,7 +136,7 @@ def nights(scheduling_server: Prefect, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_the_first_night_pays_for_all_and_the_second_only_for_what_is_new(nights: Nights) -> None:
-    assert nights.asked == [40, 45]
+    assert nights.asked == [40, 46]
     assert nights.second["auto_scheduled"]
 
 
@@ -197,6 +203,7 @@ def test_prefect_shows_the_account_of_a_run(nights: Nights) -> None:
     assert found["markdown"]["key"] == "night-summary"
     assert "| read | 45 |" in found["markdown"]["data"]
     assert "| written | 45 |" in found["markdown"]["data"]
+    assert "| changed | 1 |" in found["markdown"]["data"]
     assert str(nights.folder / "out-night") in found["markdown"]["data"]
 
 
@@ -241,11 +248,15 @@ def test_times_that_were_missed_are_settled_by_the_first_run_that_begins(nights:
 
 def test_no_key_stands_in_the_servers_database_its_files_or_any_output(nights: Nights) -> None:
     marks = [KEY, WRONG_KEY, "night-marked", "wrong-marked"]
+    looked_at = b""
     for file in [*nights.prefect.home.rglob("*"), *nights.folder.rglob("*"), *nights.prefect.home.parent.glob("*.log")]:
         if file.is_file():
             content = file.read_bytes()
+            looked_at += content if file.name.startswith("prefect.db") else b""
             assert not [mark for mark in marks if mark.encode() in content], file
-    assert not [mark for mark in marks if mark in dumped_database(nights.prefect)]
+    looked_at += dumped_database(nights.prefect).encode()
+    assert not [mark for mark in marks if mark.encode() in looked_at]
+    assert b"45 rows: 45 written" in looked_at, "what is in the database is found there"
 
 
 def dumped_database(prefect: Prefect) -> str:

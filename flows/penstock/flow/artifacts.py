@@ -135,7 +135,8 @@ def summary_markdown(record: RunRecord) -> str:
     parts = [f"# {record.pipeline}: {record.status.value.replace('_', ' ')}{took}"]
     if record.message:
         parts.append(record.message)
-    parts += [_table("rows", _rows(record)), _table("cause of failed rows", _causes(record))]
+    parts += [_table("rows", _rows(record)), _table("rows since the run before", _changes(record))]
+    parts += [_table("cause of failed rows", _causes(record))]
     parts += [_table("sent in this run", _usage(record)), _table("where", _places(record))]
     parts += [f"- {note}" for note in record.notes]
     return redact("\n\n".join(part for part in parts if part) + "\n")
@@ -158,6 +159,13 @@ def _rows(record: RunRecord) -> list[tuple[str, str]]:
     if record.carried_rows:
         rows.append(("paid in earlier runs", f"{record.carried_rows:,}"))
     return rows
+
+
+def _changes(record: RunRecord) -> list[tuple[str, str]]:
+    if record.changes is None:
+        return []
+    words = ("new", "changed", "unchanged", "deleted")
+    return [(word, f"{getattr(record.changes, word):,}") for word in words]
 
 
 def _causes(record: RunRecord) -> list[tuple[str, str]]:

@@ -87,5 +87,8 @@ def summary(record: RunRecord) -> str:
     parts = [f"{count:,} {fate}" for fate, count in fates.items() if count or fate == "written"]
     if account.failed:
         parts.append(f"{account.failed:,} failed (see penstock errors {record.run_id})")
+    if (moved := record.changes) is not None:
+        counts = {"new": moved.new, "changed": moved.changed, "unchanged": moved.unchanged, "deleted": moved.deleted}
+        parts += [f"{count:,} {word}" for word, count in counts.items() if count]
     sent = f"; {record.usage.requests:,} requests, {format_usd(record.usage.usd)}" if record.usage.requests else ""
     return f"{account.read:,} rows: {', '.join(parts)}{sent}"
