@@ -48,7 +48,6 @@ NOT_RUN = {
     "penstock deploy nightly.yaml": SCHEDULED,
     "prefect worker start --pool penstock": SCHEDULED,
     "prefect deployment run nightly-reviews/deployed": SCHEDULED,
-    "penstock deploy nightly.yaml --zombie-automation": SCHEDULED,
     "penstock serve nightly.yaml": SCHEDULED,
     "cd flows && prefect --no-prompt deploy --all": SCHEDULED,
     "apt-get install postgresql": POSTGRES,

@@ -157,6 +157,19 @@ def test_deploying_again_doubles_nothing_and_leaves_what_is_the_same(nights: Nig
     assert [one["id"] for one in first] == [one["id"] for one in again]
 
 
+def test_each_deployment_has_one_eye_for_runs_that_died(nights: Nights) -> None:
+    asked = {
+        "automations": {
+            "name": {"any_": [f"Penstock: runs of {name} whose process died" for name in seen_names(nights)]}
+        }
+    }
+    found = call(nights.prefect.api, "POST", "/automations/filter", asked, patience=10).body
+    resources = [one["trigger"]["match_related"]["prefect.resource.id"] for one in found]
+    wanted = [f"prefect.deployment.{one['id']}" for one in nights.told[0]]
+    assert len(found) == 3
+    assert all([one] in resources for one in wanted)
+
+
 def test_a_change_of_the_schedule_replaces_it(nights: Nights) -> None:
     from penstock.flow.compile import read_pipeline
     from penstock.flow.deployments import Made, Wish, deploy

@@ -82,7 +82,9 @@ def deploy(
     ),
     state: str | None = _STATE,
     zombie_automation: bool = typer.Option(
-        False, "--zombie-automation", help="Let the server mark runs as crashed whose process died unseen."
+        True,
+        "--zombie-automation/--no-zombie-automation",
+        help="Whether the server is to mark runs as crashed whose process died unseen.",
     ),
     as_json: bool = _JSON,
 ) -> None:
@@ -99,16 +101,13 @@ def deploy(
         wish = Wish(
             name, pool, parse_params(param), _options(provider, limit), schedule, paused, folder, _absolute(state)
         )
-        made = _deployed(api, loaded, wish)
-        automation = _automation(api) if zombie_automation else None
+        made = _deployed(api, loaded, wish, zombie_automation=zombie_automation)
     if as_json:
-        print_json({"pool": pool, "deployments": [_as_data(one) for one in made], "automation": automation})
+        print_json({"pool": pool, "deployments": [_as_data(one) for one in made]})
         return
     for one in made:
         _tell(one)
     _tell_pool(pool, *made_pool)
-    if automation is not None:
-        say(f"\nruns whose process dies unseen are marked as crashed (automation {automation})")
 
 
 def serve(
@@ -133,7 +132,7 @@ def serve(
                 raise UsageError(f"{one.file} has no `schedule`; write one, such as schedule: {{cron: '0 2 * * *'}}")
             one.check_environment()
         wish = Wish(name, None, parse_params(param), _options(provider, limit), paused=False, state=_absolute(state))
-        made = _deployed(api, loaded, wish)
+        made = _deployed(api, loaded, wish, zombie_automation=True)
         for one_made in made:
             _tell(one_made)
         say("\nserving until Ctrl-C")
@@ -160,10 +159,14 @@ def _begin(files: list[Path], params: dict[str, str]) -> tuple[Api, list[Loaded]
     return api, loaded
 
 
-def _deployed(api: Api, loaded: list[Loaded], wish: Wish) -> list[Made]:
+def _deployed(api: Api, loaded: list[Loaded], wish: Wish, *, zombie_automation: bool) -> list[Made]:
     from penstock.flow.deployments import deploy as deploy_one
+    from penstock.flow.zombies import ensure_automation
 
-    return [deploy_one(api, one, wish) for one in loaded]
+    made = [deploy_one(api, one, wish) for one in loaded]
+    for one in made if zombie_automation else ():
+        ensure_automation(api, one.id, f"{one.flow}/{one.name}")
+    return made
 
 
 def _options(provider: str | None, limit: int | None) -> dict[str, Any]:
@@ -174,12 +177,6 @@ def _options(provider: str | None, limit: int | None) -> dict[str, Any]:
 
 def _absolute(state: str | None) -> str | None:
     return None if state is None else str(Path(state).absolute())
-
-
-def _automation(api: Api) -> str:
-    from penstock.flow.zombies import ensure_automation
-
-    return ensure_automation(api)[0]
 
 
 def _as_data(made: Made) -> dict[str, Any]:
