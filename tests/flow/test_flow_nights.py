@@ -22,6 +22,7 @@ import pytest
 from prefect_processes import Prefect
 
 from penstock.flow.rest import call
+from penstock.flow.zombies import ensure_automation
 from penstock.sandbox.launch import start as start_sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.prefect, pytest.mark.timeout(600)]
@@ -168,6 +169,13 @@ def test_each_deployment_has_one_eye_for_runs_that_died(nights: Nights) -> None:
     wanted = [f"prefect.deployment.{one['id']}" for one in nights.told[0]]
     assert len(found) == 3
     assert all([one] in resources for one in wanted)
+    deployed = nights.told[0][0]["id"]
+    changed = ensure_automation(nights.prefect.api, deployed, "night/deployed", 700)
+    (now,) = (
+        one for one in call(nights.prefect.api, "POST", "/automations/filter", asked).body if one["id"] == changed
+    )
+    assert now["trigger"]["within"] == 700
+    assert changed in {one["id"] for one in found}
 
 
 def test_a_change_of_the_schedule_replaces_it(nights: Nights) -> None:

@@ -1,9 +1,9 @@
 """Runs whose process died without a word (killed, out of memory, power cut): Prefect leaves them running for ever.
 
-A worker that lives sees its process die and says so. Where the worker died too, only the missing heartbeats tell. Such a
-run would keep the place of its deployment, of which there is one, and no later run would ever begin: the server frees
-it by itself only if it was not started again meanwhile. So each deployment has an automation of Prefect that waits for
-heartbeats and marks its dead runs as crashed. The next run goes on from the journals.
+A worker that lives sees its process die and says so. Where the worker died too, only the missing heartbeats tell.
+A dead run would keep the place of its deployment, of which there is one, and no later run would ever begin: the server
+frees it by itself only if it was not started again meanwhile. So each deployment has an automation of Prefect that
+waits for heartbeats and marks its dead runs as crashed. The next run goes on from the journals.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def ensure_automation(api: Api, deployment_id: str, name: str, within: float = _
         return str(call(api, "POST", "/automations/", wanted, timeout=10, patience=30).body["id"])
     had = found[0]["trigger"]
     if (had["match_related"], had["within"]) != (wanted["trigger"]["match_related"], within):
+        del wanted["owner_resource"]
         call(api, "PUT", f"/automations/{found[0]['id']}", wanted, timeout=10, patience=30)
     return str(found[0]["id"])
 
