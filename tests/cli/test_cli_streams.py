@@ -64,6 +64,7 @@ def test_ctrl_c_at_the_start_ends_without_a_traceback(project: Path, after: floa
     time.sleep(after + 0.05)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=30)
-    assert process.returncode in {130, 0, -signal.SIGINT}
+    # An interpreter that is interrupted while it looks for its own library says so itself, and ends with 1.
+    assert process.returncode in {130, 0, -signal.SIGINT} or "Failed to import the site module" in told
     if process.returncode == 130:
         assert told in {"", "penstock: interrupted\n"}

@@ -71,7 +71,7 @@ def payload_of(chat: Any, **row: Any) -> str:
 
 
 def answer(server: SandboxProcess, chat: Any, **row: Any) -> dict[str, Any]:
-    found: list[dict[str, Any]] = ask(server, chat, payload_of(chat, **row)).columns.to_pylist()
+    found: list[dict[str, Any]] = ask(server, chat, payload_of(chat, **row)).columns.batch().to_pylist()
     return found[0]
 
 
@@ -192,7 +192,7 @@ def test_an_image_file_reaches_the_server(server: SandboxProcess, step_of: Make,
     """)
     with_picture = ask(server, chat, payload_of(chat, body="seen", photo="a.png"))
     without = ask(server, chat, payload_of(chat, body="seen", photo=None))
-    assert with_picture.columns.to_pylist()[0]["answer"] == "seen"
+    assert with_picture.columns.batch().to_pylist()[0]["answer"] == "seen"
     assert with_picture.usage.prompt_tokens - without.usage.prompt_tokens == 85
 
 
@@ -201,7 +201,7 @@ def test_an_answer_that_does_not_fit_is_mended_when_the_server_can(server: Sandb
     server.change(faults=["off-schema:x1"])
     with pytest.raises(AskAgain, match="not JSON") as caught:
         ask(server, chat, payload_of(chat, body=TICKET))
-    assert ask(server, chat, str(caught.value.payload)).columns.num_rows == 1
+    assert ask(server, chat, str(caught.value.payload)).columns.batch().num_rows == 1
 
 
 @pytest.mark.parametrize("stream", ["false", "true"])
