@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from penstock.cli.app import app
+from penstock.cli.summary import summary
 from penstock.outputs import Origin
 from penstock.outputs.finetune.output import FineTune
+from penstock.runs.account import Account
+from penstock.runs.record import RunRecord, RunStatus
 from penstock.sandbox.launch import SandboxProcess, start
 
 
@@ -126,3 +130,15 @@ def test_without_a_server_in_the_lock_file_one_must_be_named() -> None:
     done = CliRunner().invoke(app, ["finetune", "continue", "model"])
     assert done.exit_code == 2
     assert "names no server; say which with --provider or --base-url" in done.output
+
+
+def test_the_account_of_a_run_without_failed_rows_does_not_send_the_reader_to_the_errors_table() -> None:
+    account = Account(read=9, written=9, filtered=0, failed=0, failures={}, segments=[], outputs=[9])
+    record = RunRecord(
+        run_id="1", pipeline="tune", file="p.yaml", sha256="", started_at=datetime.now(UTC),
+        status=RunStatus.COMPLETED_WITH_ERRORS, message="The job failed.", account=account,
+    )  # fmt: skip
+    told = "\n".join(summary(record, Path(".penstock")))
+    assert "completed, but not all that was to follow" in told
+    assert "The job failed." in told
+    assert "penstock errors" not in told

@@ -39,7 +39,7 @@ def exit_code(record: RunRecord) -> ExitCode:
 def summary(record: RunRecord, root: Path, *, sandbox: bool = False) -> Iterator[str]:
     """The lines of a run's account."""
     took = f" in {format_duration(record.seconds)}" if record.seconds is not None else ""
-    yield f"{record.pipeline}: run {record.run_id} {_HEADLINES[record.status.value]}{took}"
+    yield f"{record.pipeline}: run {record.run_id} {_headline(record)}{took}"
     if record.message:
         yield f"  {record.message}"
     yield ""
@@ -132,11 +132,17 @@ def _places(record: RunRecord, root: Path) -> Iterator[str]:
         yield _line("prefect", record.flow_run_url)
 
 
+def _headline(record: RunRecord) -> str:
+    if record.status.value == "completed_with_errors" and record.account is not None and not record.account.failed:
+        return "completed, but not all that was to follow"
+    return _HEADLINES[record.status.value]
+
+
 def _next_step(record: RunRecord, root: Path) -> Iterator[str]:
     status = record.status.value
     if status in {"stopped", "interrupted", "crashed", "failed"}:
         yield f"\nGo on with: {command('resume', record, root)}"
-    elif status == "completed_with_errors":
+    elif record.account is not None and record.account.failed:
         yield f"\nLook at the failed rows with: {command('errors', record, root)}"
 
 
