@@ -26,7 +26,6 @@ finetune = typer.Typer(
     no_args_is_help=True,
     help="Fine-tuning: check a training file, continue from a written output; jobs: start, list, show, events, watch, "
     "cancel.",
-    help="Fine-tuning: check a training file, continue from a written output; jobs: start, list, show, events, watch, cancel.",
 )
 _JOB = typer.Argument(..., metavar="JOB", help="A job's id.", show_default=False)
 _EVERY = typer.Option(5.0, "--every", min=0.1, help="Seconds between two looks.")
