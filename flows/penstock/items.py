@@ -181,6 +181,10 @@ class Work(Protocol):
     def at_once(self) -> bool:
         """Whether the server has nothing to think about, so that its silence is a fault before the time is up."""
 
+    @property
+    def answer_tokens(self) -> int | None:
+        """What an answer counts at most, which is part of what its item counts; None where nobody knows."""
+
     def expected(self, payload: Any) -> Usage | None:
         """What a request for this will count, where that is known beforehand in something else than tokens."""
 

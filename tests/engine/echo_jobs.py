@@ -31,6 +31,7 @@ class Echo:
     content_type: str = "application/json"
     streams: bool = False
     at_once: bool = True
+    answer_tokens: int | None = None
     on_read: Callable[[Any], object] = lambda _: None
 
     def expected(self, payload: Any) -> None:

@@ -6,12 +6,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from echo_jobs import Echo, Kept, provider_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.engine import RunControl, control_of, release
+from penstock.api.provider import Limits
+from penstock.engine import Job, RunControl, control_of, engine, release
 from penstock.errors import BudgetSpent, InputError, Interrupted, NoSuccess, QuotaExhausted, TooManyFailures
-from penstock.items import Cause, Usage
+from penstock.items import Cause, Item, Usage
+from raw_http import RawServer, Reply, Seen, reply
 
 MODEL = "text-embedding-3-small"
 
@@ -218,3 +221,19 @@ def test_one_model_has_its_own_price_at_each_provider() -> None:
     taught = control.reserve("m", 4, provider="cheap")
     assert taught is not None
     assert taught.usd == pytest.approx(4e-6), "what answers of one provider cost says nothing about the other's"
+
+
+def test_a_budget_holds_before_the_first_answer_has_come_where_answers_have_a_bound():
+    def dear(seen: Seen) -> Reply:
+        texts = seen.json["input"]
+        usage = {"prompt_tokens": 10, "completion_tokens": 1000}
+        return Reply(reply(200, {"data": texts, "model": "gpt-4o-mini", "usage": usage}).data, delay=0.3)
+
+    control = RunControl(budget_usd=0.01)
+    work = Echo(model="gpt-4o-mini", answer_tokens=1000)
+    items = (Item(number, f"t{number}", 1010) for number in range(200))
+    with RawServer(dear) as server:
+        job = Job(work, items, Kept(), provider_of(server, limits=Limits(concurrency=64)), control, None)
+        with pytest.raises(BudgetSpent):
+            engine().run(job)
+    assert 0.009 < control.snapshot()["usd"] <= 0.01

@@ -105,3 +105,28 @@ def test_contents_are_told_apart_and_places_and_times_are_not(tmp_path: Path) ->
     os.utime(tmp_path / "a", ns=(2, 2))
     assert content_mark(changed) not in {mark("d", b"one"), content_mark(gone)}
     assert not changed.is_unchanged
+
+
+@pytest.mark.parametrize(("step", "setting"), [("moderate", "folder"), ("chat", "image_folder")])
+def test_pictures_of_the_same_names_in_another_folder_are_asked_anew(bench: Bench, step: str, setting: str) -> None:
+    for place, folder in enumerate(("one", "two")):
+        (bench.folder / folder).mkdir()
+        _write(bench.folder / folder / "0.png", place)
+        _write(bench.folder / folder / "same.png", 9)
+    bench.texts(["0.png", "same.png"])
+    bench.pipeline(f"{STEPS[step]}\n{setting}: one")
+    assert bench.run().usage.requests == 2
+    bench.pipeline(f"{STEPS[step]}\n{setting}: two")
+    assert bench.run().usage.requests == 1
+
+
+def test_the_plan_counts_pictures_that_are_paid_for_as_paid_for(bench: Bench) -> None:
+    for number in range(3):
+        _write(bench.folder / f"{number}.png", number)
+    bench.pipeline(STEPS["chat"])
+    bench.texts(["0.png", "1.png"])
+    bench.run()
+    bench.texts(["0.png", "1.png", "2.png"])
+    with bench.open() as session:
+        assert [estimate.requests for estimate in session.plan.estimates] == [1]
+    assert bench.run().usage.requests == 1

@@ -190,3 +190,10 @@ def test_an_unknown_provider_on_the_command_line_is_wrong_usage(load_yaml: Load)
 def test_a_value_that_references_grow_without_bound_is_refused(mistakes: Mistakes) -> None:
     found = mistakes(described("${LONG}" * 3 + "x"), environ={"LONG": "x" * 500_000})
     assert "grows over" in found[0].message
+
+
+def test_a_key_is_refused_as_the_value_of_a_parameter_and_not_shown(mistakes: Mistakes) -> None:
+    key = "sk-abcdefgh12345678ABCDEFGH"
+    found = mistakes(f"{PARAMS}{HEAD}{TAIL}", params={"word": key})
+    assert [one.message for one in found] == ["-p word=… looks like an API key, and keys live in the environment only"]
+    assert key not in str(found)

@@ -90,9 +90,13 @@ class Caller:
                 task.cancel()
 
     def expected(self, pack: Pack) -> list[Usage]:
-        """What the items will count, as far as that is known in something else than tokens."""
-        told = (self._work.expected(item.payload) for item in pack.items)
-        return [usage for usage in told if usage is not None]
+        """What the items will count, where that is more than tokens at the price of prompts."""
+        told = [usage for item in pack.items if (usage := self._work.expected(item.payload)) is not None]
+        answer = self._work.answer_tokens
+        if told or not answer:
+            return told
+        # As long as it may be: what is set aside before the first answer came must not be too little.
+        return [Usage(self._work.model, max(item.tokens - answer, 0), answer) for item in pack.items]
 
     async def attempt(
         self, task: asyncio.Task[None], pack: Pack, admission: Admission, reservation: Reservation

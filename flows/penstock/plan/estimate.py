@@ -53,10 +53,11 @@ class Paid:
         store.refresh()
         return cls(store, {segment.id: segment.wire for segment in segments})
 
-    def of(self, step: str, payloads: Collection[str]) -> set[str]:
+    def of(self, step: ApiStep, payloads: Collection[str]) -> set[str]:
         """Those payloads of a step that have an answer."""
-        named = {digest_of(payload): payload for payload in payloads}
-        return {named[digest] for digest in self.store.known(self.wires[step], named)}
+        identities = {payload: digest_of(step.identity(payload)) for payload in payloads}
+        known = set(self.store.known(self.wires[step.name], identities.values()))
+        return {payload for payload, digest in identities.items() if digest in known}
 
 
 @dataclass(slots=True)
@@ -194,7 +195,7 @@ def _estimated(spec: Spec, step: ApiStep, sampled: _Sampled, paid: Paid) -> Step
     if step.when is not None:
         frame = _applied(Filter(uses="filter", where=step.when), frame, [_MOST_ISOLATED])
     asking = _asking(step, frame)
-    known = paid.of(step.name, {piece for _, pieces in asking for piece in pieces})
+    known = paid.of(step, {piece for _, pieces in asking for piece in pieces})
     waiting = [(place, [piece for piece in pieces if piece not in known]) for place, pieces in asking]
     rows = sum(1 for _, pieces in waiting if pieces)
     # Copies of a text are sent once per partition.

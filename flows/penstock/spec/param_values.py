@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from penstock.secrets import holds_key
 from penstock.spec.mistakes import validated
 from penstock.spec.params import Param, convert, type_of
 from penstock.spec.positions import Document, Span
@@ -72,6 +73,10 @@ class ParamReading:
             self._document.add(self._document.find(path)[1].span, f"the default of `{name}`: {error}")
 
     def _override(self, name: str, param: Param, span: Span) -> None:
+        if holds_key(self._overrides[name]):
+            # Prefect stores the values of parameters, and shows them.
+            self._document.add(span, f"-p {name}=… looks like an API key, and keys live in the environment only")
+            return
         try:
             self.values[name] = convert(self._overrides[name], param.type)
         except ValueError as error:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _LIKELY_TOKENS = 2_000
 _BYTES_PER_TOKEN = 6
 _BYTES_PER_EVENT = 350
-_NO_RESULT = frozenset({"stream", "repair", "image_folder"})
+_NO_RESULT = frozenset({"stream", "repair"})
 
 
 class Chat(ChatFields):
@@ -45,7 +45,9 @@ class Chat(ChatFields):
     kind: ClassVar[str] = "chat"
     summary: ClassVar[str] = "Asks a chat model about each row; the answer is text, or typed columns by a JSON Schema."
     endpoint: ClassVar[str] = "/chat/completions"
-    beside_wire: ClassVar[frozenset[str]] = frozenset({"prompt", "system", "messages", "messages_column", "output"})
+    beside_wire: ClassVar[frozenset[str]] = frozenset(
+        {"prompt", "system", "messages", "messages_column", "image_folder", "output"}
+    )
     example: ClassVar[str] = (
         "uses: chat\n"
         "model: gpt-4o-mini\n"
@@ -98,8 +100,13 @@ class Chat(ChatFields):
         return {**given, **added}
 
     def content(self) -> dict[str, Any]:
-        """How an answer comes, and how often it may be mended, does not change one that is there."""
-        return {name: value for name, value in super().content().items() if name not in _NO_RESULT}
+        """How an answer comes, and how often it may be mended, does not change one that is there.
+
+        Nor does the folder of images where no image is shown.
+        """
+        shows = any(part.image is not None for message in self.messages or () for part in message.parts)
+        left_out = _NO_RESULT if shows else {*_NO_RESULT, "image_folder"}
+        return {name: value for name, value in super().content().items() if name not in left_out}
 
     @property
     def packing(self) -> Packing:

@@ -54,7 +54,7 @@ class Moderate(ApiStep):
     kind: ClassVar[str] = "moderate"
     summary: ClassVar[str] = "Says of a text or an image per row whether it may be harmful, and how, by category."
     endpoint: ClassVar[str] = "/moderations"
-    beside_wire: ClassVar[frozenset[str]] = frozenset({"input", "image", "prefix", "thresholds"})
+    beside_wire: ClassVar[frozenset[str]] = frozenset({"input", "image", "folder", "prefix", "thresholds"})
     prompt_only: ClassVar[bool] = True
     example: ClassVar[str] = 'uses: moderate\ninput: "{{ body }}"\nthresholds: {harassment: 0.3, violence: 80%}\n'
 
@@ -151,8 +151,8 @@ class Moderate(ApiStep):
         return True
 
     def content(self) -> dict[str, Any]:
-        """How texts are packed does not change a verdict, and where images are found is in the payloads."""
-        left_out = {"batch_size", "folder"}
+        """How texts are packed does not change a verdict, nor where images would be found if there were any."""
+        left_out = {"batch_size"} if self.image is not None else {"batch_size", "folder"}
         return {name: value for name, value in super().content().items() if name not in left_out}
 
     def wire(self) -> dict[str, Any]:
