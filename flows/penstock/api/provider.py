@@ -15,11 +15,13 @@ class Limits:
         concurrency: requests in flight at most; None starts low and adapts.
         requests_per_minute: requests admitted per minute.
         tokens_per_minute: tokens admitted per minute, prompt and completion.
+        shares: processes that send under the same limits; each keeps to its even share of all of them.
     """
 
     concurrency: int | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    shares: int = 1
 
 
 @dataclass(frozen=True, slots=True)

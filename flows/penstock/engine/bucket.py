@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from penstock.api.headers import Allowance
 
@@ -99,9 +100,20 @@ class Bucket:
             self.window_ends = min(ends, self.window_ends) if same and self.window_ends else ends
 
 
-def per_minute(limit: int | None, now: float) -> Bucket | None:
-    """The bucket of a user's own limit."""
-    return None if limit is None else Bucket(float(limit), limit / MINUTE, float(limit), now)
+def per_minute(limit: int | None, now: float, shares: int = 1) -> Bucket | None:
+    """The bucket of a user's own limit, or of one of so many even shares of it."""
+    if limit is None:
+        return None
+    share = limit / shares
+    return Bucket(share, share / MINUTE, share, now)
+
+
+def share_of(told: Allowance, shares: int) -> Allowance:
+    """What one of so many processes may take of a limit that a server has told, and of what is left of it."""
+    if shares == 1:
+        return told
+    remaining = None if told.remaining is None else told.remaining // shares
+    return replace(told, limit=max(1, told.limit // shares), remaining=remaining)
 
 
 def learned(told: Allowance, in_flight: int, now: float) -> Bucket:

@@ -48,6 +48,35 @@ class Budget:
         """Whether there is anything to keep to."""
         return self.usd is not None or self.tokens is not None
 
+    @property
+    def under_way(self) -> int:
+        """Requests that have a part of it set aside."""
+        return self._reservations
+
+    @property
+    def spent(self) -> tuple[float, int]:
+        """Dollars and tokens that count as spent."""
+        return self._spent_usd, self._spent_tokens
+
+    @property
+    def free(self) -> tuple[float, int]:
+        """Dollars and tokens that are neither spent nor set aside; 0 of what is not limited, and never less."""
+        usd = 0.0 if self.usd is None else self.usd - self._spent_usd - self._reserved_usd
+        tokens = 0 if self.tokens is None else self.tokens - self._spent_tokens - self._reserved_tokens
+        return max(usd, 0.0), max(tokens, 0)
+
+    def needed(
+        self, model: str, tokens: int, expected: Sequence[Usage] = (), *, provider: str = ""
+    ) -> tuple[float, int]:
+        """Dollars and tokens that `reserve` would set aside for a request; 0 of what is not limited."""
+        if self.usd is None:
+            usd = 0.0
+        elif expected:
+            usd = sum(usd_of(usage, model, self._prices.get(provider)) or 0.0 for usage in expected)
+        else:
+            usd = self._expected(provider, model, tokens)
+        return usd, 0 if self.tokens is None else tokens
+
     def reserve(
         self, model: str, tokens: int, expected: Sequence[Usage] = (), *, provider: str = ""
     ) -> Reservation | str | None:
@@ -60,9 +89,7 @@ class Budget:
             The reservation; None when it may fit once a request under way has cost less than reserved; or, when
             nothing is under way and it does not fit, why not.
         """
-        usd = self._expected(provider, model, tokens) if self.usd is not None else 0.0
-        if self.usd is not None and expected:
-            usd = sum(usd_of(usage, model, self._prices.get(provider)) or 0.0 for usage in expected)
+        usd, _ = self.needed(model, tokens, expected, provider=provider)
         shortage = self._shortage(tokens, usd)
         if shortage is not None:
             return None if self._reservations else shortage
@@ -97,12 +124,15 @@ class Budget:
 
     def _shortage(self, tokens: int, usd: float) -> str | None:
         if self.tokens is not None and self._spent_tokens + self._reserved_tokens + tokens > self.tokens:
-            limit, spent, more = f"{self.tokens:,} tokens", f"{self._spent_tokens:,}", f"{tokens:,}"
-        elif self.usd is not None and self._spent_usd + self._reserved_usd + usd > self.usd:
-            limit, spent, more = format_usd(self.usd), format_usd(self._spent_usd), format_usd(usd)
-        else:
-            return None
-        return (
-            f"the budget of {limit} is used up: {spent} are spent, and the next request needs about {more}. "
-            f"Raise `budget` and resume; what is answered is kept"
-        )
+            return shortage(f"{self.tokens:,} tokens", f"{self._spent_tokens:,}", f"{tokens:,}")
+        if self.usd is not None and self._spent_usd + self._reserved_usd + usd > self.usd:
+            return shortage(format_usd(self.usd), format_usd(self._spent_usd), format_usd(usd))
+        return None
+
+
+def shortage(limit: str, spent: str, more: str) -> str:
+    """Why a budget ends a run, and what then."""
+    return (
+        f"the budget of {limit} is used up: {spent} are spent, and the next request needs about {more}. "
+        f"Raise `budget` and resume; what is answered is kept"
+    )

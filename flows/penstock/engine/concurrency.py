@@ -28,13 +28,14 @@ class Concurrency:
 
     Args:
         given: the user's limit.
+        shares: processes that keep to it together.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, given: int | None, clock: Callable[[], float]) -> None:
+    def __init__(self, given: int | None, clock: Callable[[], float], shares: int = 1) -> None:
         self._clock = clock
-        self.cap = CAP if given is None else given
-        self.limit = min(self.cap, START if given is None else START_GIVEN)
+        self.cap = max(1, (CAP if given is None else given) // shares)
+        self.limit = min(self.cap, max(1, (START if given is None else START_GIVEN) // shares))
         self.in_flight = 0
         self._most_in_flight = 0
         self._successes = 0

@@ -5,6 +5,7 @@ Thread-safe: the engine's loop, the threads of partitions and a signal handler a
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
@@ -47,6 +48,8 @@ class RunControl:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.meter = Meter()
+        self._elsewhere = Meter()
+        self._failures_elsewhere: Counter[str] = Counter()
         self._budget = Budget(budget_usd, budget_tokens, prices)
         self.stop_after = stop_after
         self._stop_above = stop_above
@@ -118,10 +121,24 @@ class RunControl:
             meter.rows_done += done
             meter.rows_failed += failed
             self._row_failures.update(cause.value for cause in causes)
-            rows = meter.rows_done + meter.rows_failed
-            too_many = failed > 0 and rows >= self._stop_above_min_rows and meter.rows_failed > self._stop_above * rows
-            counted = _counted(self._row_failures)
-            failures = meter.rows_failed
+        if failed > 0:
+            self._judge_rows()
+
+    def gather(self, elsewhere: Meter, row_failures: Mapping[str, int]) -> None:
+        """What all other processes of the run have done by now; it counts with what is done in this one."""
+        with self._lock:
+            failed_more = elsewhere.rows_failed > self._elsewhere.rows_failed
+            self._elsewhere = elsewhere
+            self._failures_elsewhere = Counter(row_failures)
+        if failed_more:
+            self._judge_rows()
+
+    def _judge_rows(self) -> None:
+        with self._lock:
+            failures = self.meter.rows_failed + self._elsewhere.rows_failed
+            rows = self.meter.rows_done + self._elsewhere.rows_done + failures
+            too_many = rows >= self._stop_above_min_rows and failures > self._stop_above * rows
+            counted = _counted(self._row_failures + self._failures_elsewhere)
         if too_many:
             self.request_stop(
                 TooManyFailures(
@@ -260,13 +277,19 @@ class RunControl:
         with self._lock:
             self._activity = activity
 
+    def publish(self) -> None:
+        """A piece of work is over: tell whoever conducts the run. In the process that conducts it nobody is told."""
+
     def snapshot(self) -> dict[str, Any]:
         """The meter as a dict, with ``waiting``: why nothing is sent at present and for how long, or None.
 
         ``activity`` is what was told to `busy_with`.
         """
         with self._lock:
-            values = self.meter.as_dict()
+            total = Meter()
+            total.add(self.meter)
+            total.add(self._elsewhere)
+            values = total.as_dict()
             waiting = self._waiting
             values["activity"] = self._activity
         left = waiting[1] - self._clock() if waiting else 0.0
@@ -327,3 +350,8 @@ def release(run_id: str) -> None:
     """Forget a run that has ended."""
     with _registry_lock:
         _registry.pop(run_id, None)
+
+
+if hasattr(os, "register_at_fork"):
+    # A child that was forked in the middle of a run is another process, with a meter of its own.
+    os.register_at_fork(after_in_child=_registry.clear)

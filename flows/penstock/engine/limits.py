@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from penstock.api.headers import RateLimits
+from penstock.api.headers import Allowance, RateLimits
 from penstock.api.provider import Limits
-from penstock.engine.bucket import Bucket, learned, per_minute
+from penstock.engine.bucket import Bucket, learned, per_minute, share_of
 from penstock.engine.concurrency import Concurrency
 from penstock.engine.estimates import Estimates
 from penstock.engine.pace import Pace
@@ -59,10 +59,10 @@ class Limiter:
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._given = limits
-        self.concurrency = Concurrency(limits.concurrency, clock)
+        self.concurrency = Concurrency(limits.concurrency, clock, limits.shares)
         now = clock()
-        self.requests: Bucket | None = per_minute(limits.requests_per_minute, now)
-        self.tokens: Bucket | None = per_minute(limits.tokens_per_minute, now)
+        self.requests: Bucket | None = per_minute(limits.requests_per_minute, now, limits.shares)
+        self.tokens: Bucket | None = per_minute(limits.tokens_per_minute, now, limits.shares)
         self.pace: Pace | None = None
         self.paused_until = 0.0
         self._estimates = Estimates()
@@ -183,12 +183,19 @@ class Limiter:
         now = self._clock()
         age = now - admission.began
         if told.requests is not None:
+            asked = self._told(told.requests, self._given.requests_per_minute)
             others = self._admitted[0] - admission.ended[0] - 1
-            self.requests = self.requests or learned(told.requests, others, now)
+            self.requests = self.requests or learned(asked, others, now)
             self.requests.refill(now)
-            self.requests.correct(told.requests, others, age, learning=self._given.requests_per_minute is None)
+            self.requests.correct(asked, others, age, learning=self._given.requests_per_minute is None)
         if told.tokens is not None:
+            counted = self._told(told.tokens, self._given.tokens_per_minute)
             others = self._admitted[1] - admission.ended[1] - admission.tokens
-            self.tokens = self.tokens or learned(told.tokens, others, now)
+            self.tokens = self.tokens or learned(counted, others, now)
             self.tokens.refill(now)
-            self.tokens.correct(told.tokens, others, age, learning=self._given.tokens_per_minute is None)
+            self.tokens.correct(counted, others, age, learning=self._given.tokens_per_minute is None)
+
+    def _told(self, told: Allowance, given: int | None) -> Allowance:
+        # Of a limit that the user gave, each process has its own share from the start, and what the server says is left
+        # bounds them all; of one that the server tells, nobody else divides it.
+        return told if given is not None else share_of(told, self._given.shares)

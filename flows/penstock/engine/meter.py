@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
 
 @dataclass(slots=True)
@@ -59,3 +60,18 @@ class Meter:
             "rows_failed": self.rows_failed,
             "failures": dict(self.failures),
         }
+
+    def as_fields(self) -> dict[str, Any]:
+        """Every counter by its name, for another process to make it again by `of`."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """The meter whose `as_fields` these are."""
+        return cls(**{name: Counter(value) if isinstance(value, dict) else value for name, value in values.items()})
+
+    def add(self, other: Meter) -> None:
+        """Count what another process did too."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))

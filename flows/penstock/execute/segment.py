@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,9 @@ from penstock.execute.api_part import ApiPart
 from penstock.execute.deciding import decide, decision_on, new_mark
 from penstock.execute.disk import storage_errors
 from penstock.execute.rows import Rows, part_rows, source_rows
-from penstock.execute.setup import control_for, keys_of, provider_for
+from penstock.execute.setup import keys_of, provider_for
 from penstock.execute.table_steps import Tally, run_table_steps
+from penstock.execute.working import control_of_worker
 from penstock.plan.make import beside
 from penstock.plan.model import Partition, Plan, Segment, read_plan
 from penstock.runs.account import prove_part
@@ -45,14 +47,18 @@ def run_segment(plan_file: str, segment: str, partition: int) -> dict[str, Any]:
     """
     with storage_errors():
         plan, spec = _opened(plan_file, Path(plan_file).stat().st_mtime_ns)
-    control = control_of(plan.run_id, lambda: control_for(spec))
+    control = control_of(plan.run_id, lambda: control_of_worker(plan, spec, Path(plan_file)))
     control.check()
     try:
         with storage_errors():
-            return SegmentRun(plan, spec, segment, partition, control).run()
+            counts = SegmentRun(plan, spec, segment, partition, control).run()
+            control.publish()
+            return counts
     except RunStopped as stop:
         # What stops one partition stops all of them, and the record says why.
         control.request_stop(stop)
+        with suppress(OSError):
+            control.publish()
         raise
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from penstock.api.provider import Provider
 from penstock.engine.control import RunControl
 from penstock.errors import InputError
@@ -20,7 +22,8 @@ def provider_for(plan: Plan, spec: Spec, step: ApiStep) -> Provider:
     name, settings = spec.provider_name(step), spec.provider_of(step)
     if isinstance(settings, SandboxSettings) and name not in plan.base_urls:
         raise InputError("the plan was made for the sandbox, and no sandbox was started for it")
-    return settings.to_provider(name, base_url=plan.base_urls.get(name))
+    provider = settings.to_provider(name, base_url=plan.base_urls.get(name))
+    return replace(provider, limits=replace(provider.limits, shares=max(1, plan.processes)))
 
 
 def control_for(spec: Spec) -> RunControl:

@@ -123,6 +123,7 @@ class Plan(msgspec.Struct, frozen=True):
         retry_causes: which failures of before are asked again; None for all that were asked.
         targets: where each output is published: the pipeline's own paths, or beside them for rehearsals.
         ends: the segment whose parts each output publishes.
+        processes: worker processes that share the provider's limits; 0 where the run's own process does the work.
         changes: of incremental pipelines, how the source's rows differ from those of the last complete run.
     """
 
@@ -148,6 +149,7 @@ class Plan(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     retry_causes: tuple[str, ...] | None = None
     changes: Changes | None = None
+    processes: int = 0
     format: int = FORMAT
 
     @property

@@ -15,6 +15,7 @@ from penstock.spec.errors_key import ErrorSettings
 from penstock.spec.incremental_key import Incremental
 from penstock.spec.params import Param
 from penstock.spec.provider import PROVIDERS, ProviderSettings
+from penstock.spec.runner_key import RunnerSettings
 from penstock.spec.schedule import ScheduleSettings
 from penstock.steps import KINDS as STEPS
 from penstock.steps import ApiStep, Step
@@ -30,6 +31,10 @@ def _restored_output(value: Any) -> Any:
 
 def _restored_provider(value: Any) -> Any:
     return PROVIDERS[value.get("uses", "openai")].model_validate(value) if isinstance(value, dict) else value
+
+
+def _runner_word(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
 
 
 class Spec(BaseModel):
@@ -87,6 +92,14 @@ class Spec(BaseModel):
         examples=[{"cron": "0 2 * * *", "timezone": "Europe/Berlin"}],
     )
 
+    runner: Annotated[RunnerSettings, BeforeValidator(_runner_word)] = Field(
+        default_factory=RunnerSettings,
+        description=(
+            "Where partitions are worked on: `threads`, `processes`, `dask`, `ray`, or a mapping. It changes how fast "
+            "a run is and nothing of what it makes."
+        ),
+        examples=["processes", {"kind": "dask", "address": "tcp://scheduler:8786", "workers": 4}],
+    )
     incremental: bool | Incremental = Field(
         default=False,
         description=(

@@ -27,6 +27,7 @@ from penstock.spec.positions import Path as Place
 from penstock.spec.provider import PROVIDERS, ProviderSettings, SandboxSettings, is_key_reference, is_variable
 from penstock.spec.providers import check_used_providers, key_paths, read_provider
 from penstock.spec.references import Resolver, did_you_mean, nearest
+from penstock.spec.runner_key import RunnerSettings, check_runner, check_runner_word
 from penstock.spec.schedule import ScheduleSettings
 from penstock.spec.targets import check_targets
 from penstock.steps import KINDS as STEPS
@@ -84,6 +85,7 @@ class Reading:
         self._section("errors", ErrorSettings, given)
         self._section("budget", Budget, given)
         self._section("schedule", ScheduleSettings, given)
+        self._read_runner(given, may_miss=source_may_miss)
         self._read_incremental(given)
         self._steps = read_steps(self._document, STEPS, given.get("steps"), self._folder)
         self._outputs = read_outputs(self._document, OUTPUTS, given.get("outputs"), self._folder)
@@ -187,6 +189,19 @@ class Reading:
         if name in given:
             data = absolute(model, given[name], self._folder)
             self._keep(name, validated(model, data, self._document, (name,)))
+
+    def _read_runner(self, given: Mapping[str, Any], *, may_miss: bool) -> None:
+        data = given.get("runner", {})
+        if not isinstance(data, dict):
+            if not check_runner_word(self._document, data):
+                self._broken.add("runner")
+                return
+            given = {"runner": {"kind": data}}
+        self._section("runner", RunnerSettings, given)
+        runner = self._values.get("runner")
+        # What is documented or deployed here may run elsewhere.
+        if isinstance(runner, RunnerSettings) and not may_miss:
+            check_runner(self._document, runner)
 
     def _read_incremental(self, given: Mapping[str, Any]) -> None:
         data = given.get("incremental", False)
