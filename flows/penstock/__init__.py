@@ -77,7 +77,7 @@ def run(
 
     Args:
         limit: only the first rows; the result is published beside the pipeline's own output.
-        workers: partitions in work at a time.
+        workers: threads or worker processes, in place of what the pipeline says under `runner`.
         fresh: use no answer of before, now or later.
 
     Returns:
@@ -87,7 +87,7 @@ def run(
         InputError: the pipeline, its source or the environment is wrong; nothing was sent.
         RunLocked: another run of the pipeline is going on.
     """
-    from penstock.execute.session import WORKERS, Request
+    from penstock.execute.session import Request
     from penstock.flow.whole import run_request
 
     request = Request(
@@ -96,7 +96,7 @@ def run(
         provider=provider,
         limit=limit,
         state=state,
-        workers=workers or WORKERS,
+        workers=workers,
         fresh=fresh,
     )
     session, _ = run_request(request)

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from penstock.runs.record import RunRecord
 
 _QUIET = typer.Option(False, "--quiet", "-q", help="No progress, only the account at the end.")
-_WORKERS = typer.Option(3, "--workers", min=1, max=64, help="Partitions in work at a time.")
+_WORKERS = typer.Option(
+    None,
+    "--workers",
+    min=1,
+    max=256,
+    help="Threads or worker processes, in place of the pipeline's `runner` (3 threads).",
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +46,7 @@ def run(
     limit: int | None = LIMIT,
     state: str | None = STATE,
     fresh: bool = FRESH,
-    workers: int = _WORKERS,
+    workers: int | None = _WORKERS,
     quiet: bool = _QUIET,
     as_json: bool = JSON,
 ) -> None:
@@ -62,7 +68,7 @@ def run(
 def resume(
     run_id: str | None = RUN,
     state: str | None = STATE,
-    workers: int = _WORKERS,
+    workers: int | None = _WORKERS,
     quiet: bool = _QUIET,
     as_json: bool = JSON,
 ) -> None:
@@ -85,7 +91,7 @@ def retry(
         [], "--cause", help="Only failures of this cause; all that were asked if left out."
     ),
     state: str | None = STATE,
-    workers: int = _WORKERS,
+    workers: int | None = _WORKERS,
     quiet: bool = _QUIET,
     as_json: bool = JSON,
 ) -> None:
@@ -112,7 +118,7 @@ def retry(
         _carry_out(request, quiet=quiet, as_json=as_json)
 
 
-def _again(run_id: str | None, state: str | None, workers: int) -> tuple[Request, Any]:
+def _again(run_id: str | None, state: str | None, workers: int | None) -> tuple[Request, Any]:
     from penstock.execute.session import Request
     from penstock.runs.history import mark_crashed
     from penstock.runs.record import read_record

@@ -69,7 +69,10 @@ class Meter:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """The meter whose `as_fields` these are."""
-        return cls(**{name: Counter(value) if isinstance(value, dict) else value for name, value in values.items()})
+        counted: dict[str, Any] = {
+            name: Counter(value) if isinstance(value, dict) else value for name, value in values.items()
+        }
+        return cls(**counted)
 
     def add(self, other: Meter) -> None:
         """Count what another process did too."""

@@ -73,7 +73,9 @@ class Conductor(threading.Thread):
         self._budget = budget
         self._processes = processes
         self._usd = Allotment(budget.usd, processes) if budget and budget.usd is not None else None
-        self._tokens = Allotment(budget.tokens, processes, in_units=True) if budget and budget.tokens is not None else None
+        self._tokens = (
+            Allotment(budget.tokens, processes, in_units=True) if budget and budget.tokens is not None else None
+        )
         self._orders = Orders()
         self._written = 0.0
         self._heard: dict[str, tuple[int, float]] = {}
@@ -143,9 +145,7 @@ class Conductor(threading.Thread):
         returned_tokens = sum(report.returned_tokens for report in reports)
         starved = []
         for one in alive:
-            has_usd = self._usd is None or self._usd.grant(
-                one.worker, one.wants_usd, one.allotted_usd, returned_usd
-            )
+            has_usd = self._usd is None or self._usd.grant(one.worker, one.wants_usd, one.allotted_usd, returned_usd)
             has_tokens = self._tokens is None or self._tokens.grant(
                 one.worker, one.wants_tokens, one.allotted_tokens, returned_tokens
             )

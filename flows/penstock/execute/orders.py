@@ -76,11 +76,11 @@ def read_reports(folder: Path) -> list[Report]:
         OSError: the folder cannot be read.
     """
     found = []
-    for name in sorted(os.listdir(folder)):
-        if not name.endswith(_REPORT) or name.startswith("."):
+    for path in sorted(folder.iterdir()):
+        if not path.name.endswith(_REPORT) or path.name.startswith("."):
             continue
         try:
-            found.append(msgspec.json.decode((folder / name).read_bytes(), type=Report))
+            found.append(msgspec.json.decode(path.read_bytes(), type=Report))
         except (OSError, msgspec.MsgspecError):
             continue
     return found

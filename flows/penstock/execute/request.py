@@ -17,9 +17,6 @@ from penstock.spec import Loaded, Spec, load
 from penstock.spec.provider import SandboxSettings
 from penstock.tables.state import State
 
-WORKERS = 3
-"""Partitions in work at a time: enough to keep requests in flight while one partition ends and the next begins."""
-
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -29,7 +26,7 @@ class Request:
         retry_causes: which failures of before are asked again; None for all that were asked.
         resumes: the run that this one goes on with.
         retries: the run whose failed rows are asked again, and nothing else.
-        workers: partitions in work at a time.
+        workers: threads or worker processes, in place of what the pipeline says under `runner`.
         fresh: use no answer of before, and let no later run of this kind use one.
     """
 
@@ -41,7 +38,7 @@ class Request:
     retry_causes: Sequence[str] | None = None
     resumes: str | None = None
     retries: str | None = None
-    workers: int = WORKERS
+    workers: int | None = None
     fresh: bool = False
 
 

@@ -19,11 +19,13 @@ from penstock.engine.prices import table_version
 from penstock.errors import InputError, Interrupted, RunStopped
 from penstock.execute.baseline import Before, last_complete, needed_runs, remove, unneeded
 from penstock.execute.changes import with_changes
+from penstock.execute.conducting import Conductor
 from penstock.execute.delivering import deliver, servers_of
 from penstock.execute.disk import storage_errors
 from penstock.execute.publish import Published, publish
-from penstock.execute.request import WORKERS, Request, load_request, plan_request, planned
+from penstock.execute.request import Request, load_request, plan_request, planned
 from penstock.execute.setup import control_for
+from penstock.execute.working import workers_folder
 from penstock.plan.model import Plan, read_plan
 from penstock.runs.history import mark_crashed, untold_crashes
 from penstock.runs.record import ERRORS, PLAN, ROWS, RowChanges, RunRecord, RunStatus, RunUsage, new_run_id, read_record
@@ -37,7 +39,7 @@ _SAVE_SECONDS = 2.0
 _ROOM = ".room"
 _ROOM_BYTES = 65_536
 """Kept free for the end of the record, so that it can be written when the disk is full."""
-__all__ = ["WORKERS", "Request", "Session", "load_request", "open_session", "plan_request"]
+__all__ = ["Request", "Session", "load_request", "open_session", "plan_request"]
 
 
 class Session:
@@ -45,6 +47,8 @@ class Session:
 
     Attributes:
         plan_file: all that a worker elsewhere needs.
+        workers: partitions in work at a time.
+        processes: worker processes; 0 where this process does the work.
         crashed: runs of before whose process is gone, and of which Prefect does not know it yet.
         before: of an incremental pipeline, the last complete run.
     """
@@ -53,7 +57,9 @@ class Session:
         self.request = request
         self.loaded = loaded
         self.spec: Spec = loaded.spec
-        self.workers = request.workers
+        runner = self.spec.runner
+        self.workers = runner.in_work(request.workers)
+        self.processes = runner.processes(request.workers)
         self.state = State.of(request.file, loaded.spec.name, request.state)
         self.run_id = new_run_id()
         self.folder = self.state.run_folder(self.run_id)
@@ -62,6 +68,7 @@ class Session:
         self.before: Before | None = None
         self._closing = ExitStack()
         self._finished = False
+        self._conductor: Conductor | None = None
         self._untold: list[tuple[Path, RunRecord]] = []
         self._servers: dict[str, dict[str, Any]] = {}
         self._record_lock = threading.Lock()
@@ -85,11 +92,17 @@ class Session:
             self._check_same_rows(plan)
             self._servers = servers_of(self.spec, self.state)
             urls = self._start_sandbox(opening) if plan.tasks or self.spec.deliveries else {}
-            self.plan = msgspec.structs.replace(plan, run_id=self.run_id, base_urls=urls)
+            self.plan = msgspec.structs.replace(plan, run_id=self.run_id, base_urls=urls, processes=self.processes)
             self.folder.mkdir(parents=True, exist_ok=True)
             self.plan.write(self.plan_file)
             self.control: RunControl = control_of(self.run_id, lambda: control_for(self.spec))
             opening.callback(release, self.run_id)
+            if self.processes:
+                self._conductor = Conductor(
+                    workers_folder(self.plan_file), self.control, self.spec.budget, self.processes
+                )
+                opening.callback(self._conductor.end)
+                self._conductor.start()
             self.record = self._new_record()
             self.record.save(self.folder)
             (self.folder / _ROOM).write_bytes(bytes(_ROOM_BYTES))
@@ -113,6 +126,8 @@ class Session:
     ) -> None:
         try:
             if not self._finished:
+                if self._conductor is not None:
+                    self._conductor.end()
                 self._leave(error)
         finally:
             self._closing.close()
@@ -136,6 +151,8 @@ class Session:
         Raises:
             AccountError: the rows do not add up; nothing was published.
         """
+        if self._conductor is not None:
+            self._conductor.end()
         try:
             self.control.check()
             with storage_errors():

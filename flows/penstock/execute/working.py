@@ -16,7 +16,9 @@ from penstock.errors import Interrupted
 from penstock.execute.orders import Orders, read_orders, write_report
 from penstock.execute.setup import control_for
 from penstock.plan.model import Plan
+from penstock.sandbox.settings import DEFAULT_KEY
 from penstock.spec.model import Spec
+from penstock.spec.provider import SANDBOX_KEY
 
 ORDERS_SECONDS = 0.25
 _REPORT_SECONDS = 1.0
@@ -35,6 +37,8 @@ def control_of_worker(plan: Plan, spec: Spec, plan_file: Path) -> RunControl:
     """The control of a run in a process that did not open it."""
     if not plan.processes:
         return control_for(spec)
+    if plan.base_urls:
+        os.environ.setdefault(SANDBOX_KEY, DEFAULT_KEY)
     budget = spec.budget
     control = WorkerControl(
         f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from prefect import Flow
-from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
+from penstock.flow.runners import task_runner
 from penstock.spec.load import Loaded, decoded, load_text, read_bytes
 from penstock.spec.params import Param
 
@@ -84,29 +84,29 @@ def build_flow(
     Args:
         loaded: the pipeline.
         body: called with the parameters' values.
-        workers: partitions in work at a time; None leaves it to whoever runs the body.
+        workers: threads or worker processes; None leaves it to the pipeline, or to whoever runs the body.
         options: which run options it takes beside the pipeline's parameters.
         flow_run_name: of its runs.
         hooks: Prefect's, by their argument's name.
     """
     spec = loaded.spec
+    here = _Here(body)
 
     def fn(**values: Any) -> Any:
-        return body(values)
+        return here(values)
 
     fn.__signature__ = signature(spec.params, options)  # type: ignore[attr-defined]  # functions may carry one
     fn.__annotations__ = {name: parameter.annotation for name, parameter in fn.__signature__.parameters.items()}  # type: ignore[attr-defined]  # as above
     fn.__name__ = fn.__qualname__ = spec.name.replace("-", "_")
     fn.__doc__ = _docstring(spec.params, options)
     called = hooks or {}
-    runner: Any = ThreadPoolTaskRunner(max_workers=workers or DEFAULT_WORKERS)
     return Flow(
         fn,
         name=spec.name,
         description=spec.description or f"Penstock pipeline {loaded.file.name}",
         version=loaded.sha256[:12] or None,
         flow_run_name=flow_run_name,
-        task_runner=runner,
+        task_runner=task_runner(spec.runner, workers, threads=workers or spec.runner.workers or DEFAULT_WORKERS),
         retries=0,
         validate_parameters=True,
         persist_result=False,
@@ -115,6 +115,23 @@ def build_flow(
         on_cancellation=called.get("on_cancellation"),
         on_crashed=called.get("on_crashed"),
     )
+
+
+class _Here:
+    """A flow's body, which stays where it was made: Prefect sends the flow along with each task to other processes."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    def __call__(self, values: Mapping[str, Any]) -> Any:
+        return self._body(values)
+
+    def __reduce__(self) -> tuple[type[_Here], tuple[Body]]:
+        return type(self), (_elsewhere,)
+
+
+def _elsewhere(values: Mapping[str, Any]) -> Any:
+    raise RuntimeError("the body of a flow runs only in the process that compiled it")
 
 
 DEFAULT_WORKERS = 8

@@ -19,6 +19,7 @@ class RunSession(Protocol):
         run_id: the run's own id, a folder's name.
         plan_file: the plan on disk: all that a worker elsewhere needs.
         workers: partitions in work at a time.
+        processes: worker processes; 0 where this process does the work.
         loaded: the pipeline file as it was read.
         plan: what is missing, and in which order it can be made.
         control: the run's stop flag.
@@ -28,6 +29,7 @@ class RunSession(Protocol):
     run_id: str
     plan_file: Path
     workers: int
+    processes: int
     loaded: Loaded
     plan: Plan
     control: RunControl

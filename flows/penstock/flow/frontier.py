@@ -55,6 +55,10 @@ class Frontier:
         """A task that may start now, or None when all that are left wait for others."""
         return self._tasks[heapq.heappop(self._ready)[2]][1] if self._ready else None
 
+    def again(self, key: Key) -> None:
+        """Hand a task out a second time: its worker died."""
+        self._push(key)
+
     def finish(self, key: Key) -> None:
         """Say that a task is done, and so set free those that wait for it."""
         for follower in self._followers.pop(key, ()):

@@ -34,6 +34,7 @@ from penstock.flow.embedded import revive
 from penstock.flow.ending import EndState, end_state
 from penstock.flow.flow_runs import create_flow_run, mark_crashed, set_state, wait_until_recorded
 from penstock.flow.rest import ServerUnavailable
+from penstock.flow.runners import check_reach
 from penstock.flow.secret_blocks import offer_blocks
 from penstock.flow.server_folder import ServerFolder
 from penstock.flow.stopping import StopWatch, watching
@@ -44,6 +45,8 @@ from penstock.secrets import redact
 _TICK = 0.1
 # From the wish to stop to the last task's end; the command promises to end within five seconds.
 STOP_GRACE = 4.0
+# Where word of it goes through files of a shared folder first.
+STOP_GRACE_ELSEWHERE = 8.0
 # For Prefect to write the end state after the body has ended, while its API does not answer.
 _LOST_API = 15.0
 # For an API that died before the body began; an embedded one is started again meanwhile.
@@ -99,6 +102,7 @@ def execute(
         InputError: a Secret block that the pipeline names is not there.
         Exception: what a defect of ours or of the user's code raised in a task.
     """
+    check_reach(session.loaded.spec.runner, connection)
     offer_blocks(session.loaded.spec.key_blocks)
     execution = _Execution(session, connection)
     execution.announce()
@@ -115,7 +119,7 @@ def execute(
             if session.control.stopped is None:
                 # Whoever called goes its own way: no task may go on paying behind its back, without lock and record.
                 session.control.request_stop(Interrupted("the run was left before its end"))
-                thread.join(STOP_GRACE)
+                thread.join(execution.stop_grace)
             raise
     return _outcome(execution, thread)
 
@@ -145,6 +149,11 @@ class _Execution:
         self.has_walked = threading.Event()
         self._created: dict[str, Any] = {}
         self.revivals = 0
+
+    @property
+    def stop_grace(self) -> float:
+        """Seconds from the wish to stop to the last task's end."""
+        return STOP_GRACE_ELSEWHERE if self.session.processes else STOP_GRACE
 
     def announce(self) -> None:
         """Make the flow run in Prefect and write its id into the run record."""
@@ -188,7 +197,7 @@ class _Execution:
         return build_flow(
             self.session.loaded,
             self._body,
-            workers=self.session.workers,
+            workers=self.session.processes or self.session.workers,
             flow_run_name=self.session.run_id.replace("{", "(").replace("}", ")"),
         )
 
@@ -269,7 +278,7 @@ def _see_through(
             return
         elif leave and isinstance(control.stopped, Interrupted):
             interrupted = interrupted or now
-            if now - interrupted > STOP_GRACE or len(watch.signals) > 1:
+            if now - interrupted > execution.stop_grace or len(watch.signals) > 1:
                 _leave(execution, leave)
 
 

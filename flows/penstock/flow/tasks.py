@@ -7,6 +7,7 @@ in a state whose message has passed `redact`, and which holds the exception in m
 
 from __future__ import annotations
 
+import pickle
 import traceback
 from concurrent.futures import BrokenExecutor
 from typing import Any
@@ -19,6 +20,7 @@ from prefect.states import Cancelled, Failed
 from prefect.tasks import Task
 
 from penstock.errors import Interrupted, PenstockError
+from penstock.flow.secret_blocks import offer_blocks
 from penstock.secrets import redact
 
 # What says that the place of work broke down, not the work: the partition starts again from its journal.
@@ -29,6 +31,15 @@ _NOT_BREAKDOWNS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADi
 def is_breakdown(error: object) -> bool:
     """Whether `error` may well not happen a second time, on this or another worker."""
     return isinstance(error, _BREAKDOWNS) and not isinstance(error, (PenstockError, *_NOT_BREAKDOWNS))
+
+
+def carried(error: Exception) -> Exception:
+    """The exception itself if it can be brought to another process, else one that says the same."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  # what was made here
+    except (pickle.PickleError, TypeError, AttributeError, ValueError):
+        return RuntimeError(redact(f"{type(error).__name__}: {error}"))
+    return error
 
 
 def _retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -53,6 +64,7 @@ def run_segment(plan_file: str, segment: str, partition: int) -> Any:
     """
     from penstock.execute.segment import run_segment as run
 
+    offer_blocks()
     try:
         return run(plan_file, segment, partition)
     except Interrupted as error:
@@ -61,7 +73,7 @@ def run_segment(plan_file: str, segment: str, partition: int) -> Any:
         return Failed(message=redact(str(error)), data=error)
     except Exception as error:  # noqa: BLE001  # not swallowed: the flow raises it again; Prefect must not see its text
         get_run_logger().error(redact("".join(traceback.format_exception(error))))
-        return Failed(message=redact(f"{type(error).__name__}: {error}"), data=error)
+        return Failed(message=redact(f"{type(error).__name__}: {error}"), data=carried(error))
 
 
 def task_for(segment: str) -> Task[..., Any]:

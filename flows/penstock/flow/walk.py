@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from typing import Any
 
 from prefect.client.schemas.objects import State
@@ -12,6 +13,7 @@ from prefect.futures import PrefectFuture
 from penstock.errors import RunStopped
 from penstock.flow.contract import RunSession
 from penstock.flow.frontier import Frontier, Key, key_of
+from penstock.flow.runners import mend
 from penstock.flow.tasks import task_for
 from penstock.plan.model import PlannedTask
 from penstock.secrets import redact
@@ -29,8 +31,9 @@ def walk(session: RunSession, window: int | None = None) -> BaseException | None
 
     Args:
         session: the run.
-        window: tasks that are submitted at a time; twice as many as workers if left out, so that none waits for work.
-            Prefect itself has no bound, and a short queue keeps memory flat and the stop quick.
+        window: tasks that are submitted at a time; twice as many as workers if left out, so that none waits for work,
+            and with worker processes as many as they take. Prefect itself has no bound, and a short queue keeps memory
+            flat and the stop quick.
 
     Returns:
         The first exception of a task that is no `RunStopped`: a defect of ours or of the user's own code. The reason
@@ -41,7 +44,7 @@ def walk(session: RunSession, window: int | None = None) -> BaseException | None
     submit = _Submission(session)
     running: set[Key] = set()
     defect: BaseException | None = None
-    window = window or WINDOW_PER_WORKER * session.workers
+    window = window or session.workers * (1 if session.processes else WINDOW_PER_WORKER)
     while True:
         while len(running) < window and not session.control.stopped and (task := frontier.next()):
             key = key_of(task)
@@ -57,6 +60,8 @@ def walk(session: RunSession, window: int | None = None) -> BaseException | None
         error = _error_of(future)
         if error is None:
             frontier.finish(key)
+        elif not session.control.stopped and mend(error):
+            frontier.again(key)
         else:
             defect = defect or _noted(session, key, error)
 
@@ -83,7 +88,10 @@ def _put(done: queue.SimpleQueue[tuple[Key, PrefectFuture[Any]]], key: Key) -> C
 
 
 def _error_of(future: PrefectFuture[Any]) -> BaseException | None:
-    future.wait()
+    try:
+        future.wait()
+    except BrokenExecutor as error:
+        return error
     state: State[Any] = future.state
     if state.is_completed():
         return None

@@ -1,0 +1,135 @@
+"""Prefect's task runners for the key `runner`, and what each of their worker processes needs before its first task."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import threading
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+from prefect.context import FlowRunContext
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+
+from penstock.errors import InputError
+from penstock.flow.connection import Connection
+from penstock.spec.runner_key import RunnerSettings
+
+_MOST_RENEWALS = 3
+
+
+def task_runner(settings: RunnerSettings, workers: int | None = None, *, threads: int) -> TaskRunner[Any]:
+    """The task runner that the pipeline asks for.
+
+    Args:
+        workers: worker processes, as chosen on the command line.
+        threads: where the work is done in threads.
+
+    Raises:
+        InputError: its library is not installed.
+    """
+    if missing := settings.missing_extra:
+        raise InputError(missing)
+    processes = settings.processes(workers)
+    if settings.kind == "processes":
+        return RenewablePool(max_workers=processes, initializer=end_with_parent)
+    if settings.kind == "threads":
+        return ThreadPoolTaskRunner(max_workers=threads)
+    runner: TaskRunner[Any] = (_dask if settings.kind == "dask" else _ray)(settings, processes)
+    return runner
+
+
+def _dask(settings: RunnerSettings, processes: int) -> Any:
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    if settings.address:
+        return DaskTaskRunner(address=settings.address)
+    # Its warnings at the end of each worker would stand in the middle of the account.
+    quiet = {"n_workers": processes, "threads_per_worker": settings.partitions, "silence_logs": "CRITICAL"}
+    return DaskTaskRunner(cluster_kwargs={**quiet, "dashboard_address": None})
+
+
+def _ray(settings: RunnerSettings, processes: int) -> Any:
+    from prefect_ray.task_runners import RayTaskRunner
+
+    if settings.address:
+        return RayTaskRunner(address=settings.address)
+    return RayTaskRunner(init_kwargs={"num_cpus": processes, "include_dashboard": False, "log_to_driver": False})
+
+
+class RenewablePool(ProcessPoolTaskRunner):
+    """Prefect's process pool, which can go on after one of its processes was killed: that ends a pool for good."""
+
+    renewals = 0
+
+    def renew(self) -> bool:
+        """Put a new pool in the place of a broken one; whether tasks can be submitted now."""
+        broken = self._executor
+        # Private, and the only way to know without a task of one's own; a pool without it counts as broken.
+        if broken is not None and not getattr(broken, "_broken", True):
+            return True
+        if broken is None or self.renewals == _MOST_RENEWALS:
+            return False
+        self.renewals += 1
+        self._executor = ProcessPoolExecutor(
+            max_workers=self._max_workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            # Prefect's own, around ours.
+            initializer=broken._initializer,
+            initargs=broken._initargs,
+        )
+        broken.shutdown(wait=False, cancel_futures=True)
+        return True
+
+
+def mend(error: BaseException) -> bool:
+    """See to it that a task of the current flow can be submitted again after `error`; False when that would not help.
+
+    Clusters see to it themselves: they give the task of a worker that died to another one.
+    """
+    if not isinstance(error, BrokenExecutor):
+        return False
+    context = FlowRunContext.get()
+    runner = context.task_runner if context is not None else None
+    return isinstance(runner, RenewablePool) and runner.renew()
+
+
+def end_with_parent() -> None:
+    """Let a process of the pool end as soon as the one that made it is gone: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def check_reach(settings: RunnerSettings, connection: Connection) -> None:
+    """Make sure that workers elsewhere can reach the Prefect API.
+
+    Raises:
+        InputError: they cannot: it is the server that this machine keeps for itself.
+    """
+    host = urlsplit(settings.address or "").hostname
+    if connection.kind == "embedded" and host is not None and not _is_here(host):
+        raise InputError(
+            f"the workers of {settings.address} cannot reach the Prefect server that Penstock starts on this machine: "
+            "start one that they reach (prefect server start --host 0.0.0.0) and name it here and for them: "
+            "export PREFECT_API_URL=http://HOST:4200/api"
+        )
+
+
+def _is_here(host: str) -> bool:
+    """Whether an address is one of this machine's own."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(address)
+    except OSError:
+        return False
+    return True
