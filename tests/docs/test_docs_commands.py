@@ -25,6 +25,7 @@ REFRESH = "PENSTOCK_REFRESH_DOCS" in os.environ
 SERVES = "it runs until Ctrl-C; the fixture below and tests/sandbox start the same"
 ASKS = "it needs the server of the command before on a fixed port; tests/sandbox asks the same of a free one"
 SCHEDULED = "it needs a Prefect server of its own for long; tests/flow/test_flow_nights.py runs the same"
+CLUSTER = "it needs several machines; tests/flow/test_flow_machines.py runs the same on one"
 POSTGRES = "it changes the machine; tests/flow/test_flow_nights.py runs on a PostgreSQL of its own when it is asked to"
 QUICKSTART = (
     "python3 -m venv .venv && .venv/bin/pip install --quiet --editable . "
@@ -50,6 +51,11 @@ NOT_RUN = {
     "prefect deployment run nightly-reviews/deployed": SCHEDULED,
     "penstock serve nightly.yaml": SCHEDULED,
     "cd flows && prefect --no-prompt deploy --all": SCHEDULED,
+    "prefect server start --host 0.0.0.0": CLUSTER,
+    "dask scheduler --port 8786": CLUSTER,
+    "export PREFECT_API_URL=http://head:4200/api": CLUSTER,
+    "dask worker tcp://head:8786 --nworkers 1 --nthreads 2": CLUSTER,
+    "penstock run pipeline.yaml --state /shared/penstock": CLUSTER,
     "apt-get install postgresql": POSTGRES,
     "sudo -u postgres createuser prefect": POSTGRES,
     "sudo -u postgres createdb --owner prefect prefect": POSTGRES,

@@ -42,6 +42,7 @@ class StandIn:
     plan_file: Path
     run_id: str = "run-1"
     workers: int = 2
+    processes: int = 0
     control: RunControl = field(default_factory=RunControl)
     flow_run_id: str = ""
     crashed: list[Any] = field(default_factory=list)

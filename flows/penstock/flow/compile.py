@@ -130,7 +130,7 @@ class _Here:
         return type(self), (_elsewhere,)
 
 
-def _elsewhere(values: Mapping[str, Any]) -> Any:
+def _elsewhere(_values: Mapping[str, Any]) -> Any:
     raise RuntimeError("the body of a flow runs only in the process that compiled it")
 
 

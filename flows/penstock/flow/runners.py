@@ -26,13 +26,11 @@ def task_runner(settings: RunnerSettings, workers: int | None = None, *, threads
     Args:
         workers: worker processes, as chosen on the command line.
         threads: where the work is done in threads.
-
-    Raises:
-        InputError: its library is not installed.
     """
-    if missing := settings.missing_extra:
-        raise InputError(missing)
     processes = settings.processes(workers)
+    if settings.missing_extra:
+        # A pipeline may be deployed where it never runs; where it does, reading it has refused by then.
+        return ThreadPoolTaskRunner(max_workers=threads)
     if settings.kind == "processes":
         return RenewablePool(max_workers=processes, initializer=end_with_parent)
     if settings.kind == "threads":

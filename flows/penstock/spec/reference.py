@@ -25,6 +25,7 @@ from penstock.spec.markers import keys_of
 from penstock.spec.model import Spec
 from penstock.spec.params import Param
 from penstock.spec.provider import OpenAISettings, SandboxSettings
+from penstock.spec.runner_key import RunnerSettings
 from penstock.spec.schedule import ScheduleSettings
 from penstock.steps import KINDS as STEPS
 from penstock.steps import ApiStep, Step
@@ -53,6 +54,7 @@ _PAGES = {
     "`errors`": "#errors",
     "`budget`": "#budget",
     "`schedule`": "#schedule",
+    "`runner`": "#runner",
     "`incremental`": "#incremental",
 }
 
@@ -114,6 +116,9 @@ def _pipeline() -> str:
             "## Schedule",
             _doc(ScheduleSettings) + " [Every night by itself](../guide/scheduling.md) shows how.",
             _table(ScheduleSettings),
+            "## Runner",
+            _doc(RunnerSettings) + " [Several processes and machines](../guide/scaling.md) shows how.",
+            _table(RunnerSettings),
             "## Incremental",
             _doc(Incremental),
             _table(Incremental),

@@ -19,6 +19,8 @@ from penstock.spec.incremental_key import Incremental
 from penstock.spec.model import Spec
 from penstock.spec.params import Param
 from penstock.spec.provider import OpenAISettings, SandboxSettings
+from penstock.spec.runner_key import KINDS as RUNNERS
+from penstock.spec.runner_key import RunnerSettings
 from penstock.spec.schedule import ScheduleSettings
 from penstock.steps import KINDS as STEPS
 
@@ -31,8 +33,8 @@ Schema = dict[str, Any]
 def pipeline_schema() -> Schema:
     """The schema as plain data."""
     models: list[type[BaseModel]] = [
-        Spec, Param, SourceSettings, ErrorSettings, Budget, ScheduleSettings, Incremental, SandboxSettings,
-        OpenAISettings,
+        Spec, Param, SourceSettings, ErrorSettings, Budget, RunnerSettings, ScheduleSettings, Incremental,
+        SandboxSettings, OpenAISettings,
         *STEPS.values(), *OUTPUTS.values(),
     ]  # fmt: skip
     names, whole = models_json_schema([(model, "validation") for model in models], ref_template="#/definitions/{model}")
@@ -46,6 +48,12 @@ def pipeline_schema() -> Schema:
     properties["provider"] = {
         **{name: value for name, value in properties["provider"].items() if name in {"description", "examples"}},
         **_provider(names_of),
+    }
+    properties["runner"] = {
+        **{name: value for name, value in properties["runner"].items() if name in {"description", "examples"}},
+        "if": {"type": "string"},
+        "then": {"enum": list(RUNNERS)},
+        "else": _ref(names_of[RunnerSettings]),
     }
     properties["steps"]["items"] = _by_kind("step", STEPS, names_of)
     properties["outputs"]["items"] = _by_kind("output", OUTPUTS, names_of)
