@@ -1,7 +1,8 @@
-"""A Dask cluster by address, of which a worker is killed: the run is complete, and nothing but requests under way twice."""
+"""A Dask cluster by address, of which a worker is killed: the run is complete, and little is asked twice."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -49,8 +50,6 @@ def cluster(machines: dict[str, str], tmp_path: Path) -> Iterator[str]:
         folder.mkdir()
         words = ("worker", "--scheduler-file", str(told), "--nthreads", "1", "--no-nanny", "--no-dashboard")
         processes.append(dask(*words, "--local-directory", str(folder), environ=machines))
-    import json
-
     yield json.loads(told.read_text())["address"]
     for process in processes:
         process.kill()
