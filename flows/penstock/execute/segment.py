@@ -27,7 +27,7 @@ from penstock.sources import open_source
 from penstock.spec.model import Spec, restore
 from penstock.steps import ApiStep
 from penstock.tables.failures import RowError, error_frame
-from penstock.tables.parts import whole_or_absent, write_part
+from penstock.tables.parts import read_counts, whole_or_absent, write_part
 from penstock.tables.state import State
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class SegmentRun:
 
     def _partition(self, segment: Segment, partition: Partition, state: State) -> dict[str, Any]:
         files = state.part_files(segment.id, partition.fingerprints[segment.id])
+        if (done := self._done_before(files.part)) is not None:
+            return done
         rows = self._read_source(partition) if segment.reads is None else part_rows(segment, partition, state)
         came_in = rows.read
         named = keys_of(self.spec, self.plan, segment)
@@ -128,6 +130,17 @@ class SegmentRun:
         schema = part_writer.arrow_schema(rows.frame)
         write_part(files.part, part_writer.plain(rows.frame), schema, lambda: counts)
         self.control.note_rows(done=len(rows.frame), failed=0)
+        return counts
+
+    def _done_before(self, part: Path) -> dict[str, Any] | None:
+        """The counts of a part that this very task left: a cluster runs it again when the result dies with a worker.
+
+        Its journal is gone by then, so that all of it would be asked and paid for a second time.
+        """
+        counts = read_counts(part) if self.plan.processes else None
+        mark = (self.plan.run_id, self.segment_id, self.index)
+        if counts is None or (counts["run"], counts["segment"], counts["partition"]) != mark:
+            return None
         return counts
 
     def _place(self, folder: Path) -> Path:
