@@ -66,7 +66,7 @@ NOT_RUN = {
 NOT_RUN_PYTHON = {Path("docs/guide/sandbox.md"): "a piece of a test; tests/sandbox has such tests in whole"}
 RUN_AS = {QUICKSTART: ".venv/bin/penstock run pipelines/embed_reviews.yaml"}
 """Commands of which only the end is run, because the rest would install what is installed."""
-PROGRAMS = {"export", "cd", "source", "penstock", "prefect", "apt-get", "sudo"}
+PROGRAMS = {"export", "cd", "source", "penstock", "prefect", "dask", "apt-get", "sudo"}
 """What a shell fence may begin with where it is not on the PATH of the tests."""
 EXIT_CODES = {
     ("guide/getting-started.md", "penstock run pipelines/embed_reviews.yaml -p longest=100000"): 1,
