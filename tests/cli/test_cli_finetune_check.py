@@ -179,4 +179,6 @@ def test_a_moderation_with_a_key_that_is_refused_stops_with_a_sentence(
     done = check(path, "--structure", "--moderate", "--base-url", sandbox.url, "--key-variable", "OTHER_KEY")
     assert done.exit_code == 3
     assert "401" in done.stderr
+    assert "then run the command again" in done.stderr
+    assert "resume" not in done.stderr
     assert "sk-other-0123456789" not in done.stdout + done.stderr

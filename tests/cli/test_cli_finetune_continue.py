@@ -14,11 +14,17 @@ from typer.testing import CliRunner, Result
 
 from penstock.cli.app import app
 from penstock.cli.summary import summary
+from penstock.execute.delivering import servers_of
 from penstock.outputs import Origin
+from penstock.outputs.finetune.delivery import place_of
+from penstock.outputs.finetune.lock import Lock
 from penstock.outputs.finetune.output import FineTune
 from penstock.runs.account import Account
 from penstock.runs.record import RunRecord, RunStatus
 from penstock.sandbox.launch import SandboxProcess, start
+from penstock.spec import load
+from penstock.tables.state import State
+from raw_http import RawServer, Reply, Seen, error, reply
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +136,46 @@ def test_without_a_server_in_the_lock_file_one_must_be_named() -> None:
     done = CliRunner().invoke(app, ["finetune", "continue", "model"])
     assert done.exit_code == 2
     assert "names no server; say which with --provider or --base-url" in done.output
+
+
+def test_a_key_in_a_secret_block_is_found_again_by_the_name_in_the_lock_file(
+    folder: Path, server: SandboxProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = folder.parent / "tune.yaml"
+    pipeline.write_text(
+        f"name: tune\nprovider: {{base_url: {server.url}, api_key: '${{prefect-secret:tuning-key}}'}}\n"
+        "source: {path: rows.parquet, key: id}\nsteps: [{uses: filter, where: id >= 0}]\noutputs:\n"
+        "  - {uses: finetune, path: model, model: gpt-4o-mini-2024-07-18, upload: ask,\n"
+        '     messages: [{role: user, content: "{{ q }}"}, {role: assistant, content: "{{ a }}"}]}\n'
+    )
+    facts = servers_of(load(pipeline).spec, State.of(pipeline, "tune"))["openai"]
+    lock = Lock.of(folder)
+    lock.server(place_of(facts), facts)
+    lock.save()
+    assert "tuning-key" in lock.path.read_text()
+    assert server.key not in lock.path.read_text()
+
+    def block(seen: Seen) -> Reply:
+        known = "/block_types/slug/secret/block_documents/name/tuning-key" in seen.path
+        return reply(200, {"data": {"value": server.key}}) if known else error(404)
+
+    with RawServer(block) as prefect:
+        monkeypatch.setenv("PREFECT_API_URL", prefect.url)
+        done = CliRunner().invoke(app, ["finetune", "continue", "model", "--yes", "--upload-only"])
+    assert done.exit_code == 0, done.output
+    assert "uploaded as file-" in done.stdout
+    assert server.key not in done.output + lock.path.read_text()
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_key_that_is_refused_is_told_without_a_run_to_resume(
+    server: SandboxProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNING_KEY", "sk-other-0123456789")
+    done = go_on(server, "--yes")
+    assert done.exit_code == 3
+    assert "Mend the key or its rights, then go on; nothing is done twice" in done.output
+    assert "resume" not in done.output
 
 
 def test_the_account_of_a_run_without_failed_rows_does_not_send_the_reader_to_the_errors_table() -> None:

@@ -194,13 +194,16 @@ def _started(folder: Path, facts: Mapping[str, Any]) -> Iterator[tuple[Provider,
     from penstock.spec.provider import SANDBOX_KEY, OpenAISettings, SandboxSettings
 
     if "state" not in facts:
-        variable = facts.get("key_variable")
         settings = OpenAISettings(
             base_url=facts["base_url"],
-            api_key=f"${{{variable}}}" if variable else None,
+            api_key=_key_reference(facts),
             organization=facts.get("organization"),
             project=facts.get("project"),
         )
+        if settings.key_block:
+            from penstock.flow.secret_blocks import offer_blocks
+
+            offer_blocks([settings.key_block])
         yield settings.to_provider("openai"), facts
         return
     from penstock.sandbox.launch import start
@@ -212,3 +215,11 @@ def _started(folder: Path, facts: Mapping[str, Any]) -> Iterator[tuple[Provider,
     with start(state=str(state)) as server:
         os.environ[SANDBOX_KEY] = DEFAULT_KEY
         yield SandboxSettings().to_provider("sandbox", server.url), {**facts, "state": str(state)}
+
+
+def _key_reference(facts: Mapping[str, Any]) -> str | None:
+    """Where the key is, as a pipeline would write it; None where the server needs none."""
+    if block := facts.get("key_block"):
+        return f"${{prefect-secret:{block}}}"
+    variable = facts.get("key_variable")
+    return f"${{{variable}}}" if variable else None

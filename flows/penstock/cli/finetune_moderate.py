@@ -56,7 +56,7 @@ def moderate_files(files: Sequence[Path], provider: Provider, *, yes: bool) -> V
     texts = _Texts(files, step)
     _announce(texts, step, provider, yes)
     sink = _Sink(texts)
-    engine().run(Job(step, texts.items(), sink, provider, RunControl(stop_above=1.0)))
+    engine().run(Job(step, texts.items(), sink, provider, RunControl(stop_above=1.0, resumable=False)))
     return sink.verdicts
 
 

@@ -33,6 +33,7 @@ class RunControl:
         stop_above: share of failed rows above which it stops.
         stop_above_min_rows: rows that must have their fate before that share counts.
         prices: of the user's own, by provider, see `penstock.engine.prices`.
+        resumable: whether answers are kept, and a stopped run can be resumed; messages name what to do.
         clock: seconds, monotonic.
     """
 
@@ -45,6 +46,7 @@ class RunControl:
         stop_above: float = 0.1,
         stop_above_min_rows: int = 200,
         prices: Mapping[str, Overrides] | None = None,
+        resumable: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.meter = Meter()
@@ -52,6 +54,8 @@ class RunControl:
         self._failures_elsewhere: Counter[str] = Counter()
         self._budget = Budget(budget_usd, budget_tokens, prices)
         self.stop_after = stop_after
+        self.again = "resume" if resumable else "run the command again"
+        self._kept = "; what is answered is kept" if resumable else ""
         self._stop_above = stop_above
         self._stop_above_min_rows = stop_above_min_rows
         self._prices = prices or {}
@@ -320,7 +324,7 @@ class RunControl:
         self.request_stop(
             NoSuccess(
                 f"no request has succeeded for {format_duration(silent)}{causes}. "
-                f"Resume when the server answers again; what is answered is kept"
+                f"{self.again.capitalize()} when the server answers again{self._kept}"
             )
         )
 

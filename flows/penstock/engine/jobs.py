@@ -121,7 +121,10 @@ class Engine:
 
 async def _opened(job: Job, client: ApiClient, group: Group, room: Room) -> Dispatch:
     caller = Caller(job.work, client, group, job.control, job.provider)
-    at = Circumstances(job.provider, job.work.endpoint, job.work.model, stop_after=job.control.stop_after)
+    control = job.control
+    at = Circumstances(
+        job.provider, job.work.endpoint, job.work.model, stop_after=control.stop_after, again=control.again
+    )
     return Dispatch(
         caller,
         group,

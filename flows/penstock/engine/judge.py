@@ -60,6 +60,7 @@ class Circumstances:
         attempts: made for these items, this one included; refusals by 429 not counted.
         had_success: whether this endpoint has ever answered well in this process.
         refused_for: seconds since these items were refused by 429 first.
+        again: what to do once the cause is mended, in the words of messages.
     """
 
     provider: Provider
@@ -70,6 +71,7 @@ class Circumstances:
     attempts: int = 1
     had_success: bool = False
     refused_for: float = 0.0
+    again: str = "resume"
 
     def of(self, pack: Pack, good_endpoints: Container[str], now: float) -> Circumstances:
         """The circumstances of `pack`."""
@@ -104,30 +106,33 @@ def judge(error: ApiError, at: Circumstances) -> Verdict:
 
 def _stops(error: ApiError, at: Circumstances) -> RunStopped | None:
     if isinstance(error, Unauthorized):
-        return AccessDenied(f"{_address(at)} does not accept {_key(at)}. {_said(error)} Set a valid key, then resume")
+        return AccessDenied(
+            f"{_address(at)} does not accept {_key(at)}. {_said(error)} Set a valid key, then {at.again}"
+        )
     if isinstance(error, QuotaExceeded):
         return QuotaExhausted(
             f"the account behind {_key(at)} has no quota or money left at {_address(at)}. {_said(error)} "
-            f"Add credit or raise its limit, then resume"
+            f"Add credit or raise its limit, then {at.again}"
         )
     if isinstance(error, Redirected):
         return AccessDenied(
-            f"{_address(at)} is not where the API is. {_said(error)} Set `base_url` to the right address, then resume"
+            f"{_address(at)} is not where the API is. {_said(error)} "
+            f"Set `base_url` to the right address, then {at.again}"
         )
     if isinstance(error, NotFound) and error.of_model:
         return AccessDenied(
             f"the model {at.model!r} is not there, or not for {_key(at)}, at {_address(at)}. {_said(error)} "
-            f"Choose another model, or ask for access to it, then resume"
+            f"Choose another model, or ask for access to it, then {at.again}"
         )
     if isinstance(error, NotFound) and error.of_endpoint and not at.had_success:
         return AccessDenied(
             f"{_address(at)} knows no {at.endpoint}. {_said(error)} "
-            f"Look at `base_url`: most servers want /v1 at its end. Then resume"
+            f"Look at `base_url`: most servers want /v1 at its end. Then {at.again}"
         )
     if isinstance(error, Forbidden):
         return AccessDenied(
             f"{_address(at)} does not let {_key(at)} use the model {at.model!r}. {_said(error)} "
-            f"Give the key that right, or use another one, then resume"
+            f"Give the key that right, or use another one, then {at.again}"
         )
     return None
 
@@ -135,7 +140,7 @@ def _stops(error: ApiError, at: Circumstances) -> RunStopped | None:
 def _unreachable(error: ApiError, at: Circumstances) -> RunStopped:
     return NoSuccess(
         f"the provider {at.provider.name!r} cannot be reached, {at.attempts} attempts: {error.message}. "
-        f"Is the server running, and is `base_url` right? Then resume"
+        f"Is the server running, and is `base_url` right? Then {at.again}"
     )
 
 

@@ -26,6 +26,7 @@ def servers_of(spec: Spec, state: State) -> dict[str, dict[str, Any]]:
             facts: dict[str, Any] = {
                 "base_url": settings.base_url.rstrip("/"),
                 "key_variable": settings.key_variable,
+                "key_block": settings.key_block,
                 "organization": settings.organization,
                 "project": settings.project,
             }

@@ -153,7 +153,9 @@ class Work:
             if not error.retryable:
                 _stop_for_good(error)
                 return Delivery(failure=f"the service refused: {error}", facts=self._facts())
-            raise DeliveryFailed(f"{error}. What was sent is written down; resuming goes on from there") from error
+            raise DeliveryFailed(
+                f"{error}. What was sent is written down, and the next time goes on from there"
+            ) from error
 
     def tell_what_goes_on(self) -> None:
         """Note that a job goes on although nobody waits for it any more."""
@@ -264,7 +266,8 @@ def _stop_for_good(error: ApiError) -> None:
     """Stop for what somebody must mend at the account, and what concerns the whole run."""
     from penstock.api.errors import Forbidden, QuotaExceeded, Unauthorized
 
+    said = str(error).rstrip(". ")
     if isinstance(error, QuotaExceeded):
-        raise QuotaExhausted(f"{error}. Resume when the account has money again") from error
+        raise QuotaExhausted(f"{said}. Go on when the account has money again; nothing is done twice") from error
     if isinstance(error, Unauthorized | Forbidden):
-        raise AccessDenied(f"{error}. Mend the key or its rights, then resume") from error
+        raise AccessDenied(f"{said}. Mend the key or its rights, then go on; nothing is done twice") from error

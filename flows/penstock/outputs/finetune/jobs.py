@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ MARK = "penstock"
 """The key of a job's metadata that holds the digest of what was asked."""
 _MOST_LISTED = 500
 _CLOCKS_DIFFER = 300
+_UNDECIDED = (408, 409, 425)
+"""Statuses below 500 that do not say that nothing was created."""
 _NOT_READY = ("not ready", "still being processed", "processing")
 _READY_WITHIN = 600.0
 _READY_EVERY = 2.0
@@ -91,6 +94,8 @@ class Jobs:
         Raises:
             ApiError: the service fails or refuses.
         """
+        from penstock.api.errors import ApiError
+
         digest = digest_of(manifest)
         found = await self._found(digest, manifest, files)
         if found is not None:
@@ -100,7 +105,12 @@ class Jobs:
         self._known.note_job(
             digest, state="creating", files=dict(files), at=int(time.time()), asked=_readable(manifest)
         )
-        job = await self._created(digest, manifest, files)
+        try:
+            job = await self._created(digest, manifest, files)
+        except ApiError as error:
+            if _is_refusal(error):
+                self._known.note_job(digest, state="refused")
+            raise
         self.keep(manifest, job)
         self._note(f"the job {job.id} was started on {job.model}")
         return job
@@ -160,16 +170,47 @@ def _is_about(error: ApiError, word: str) -> bool:
     return error.param == word or word in str(error).lower()
 
 
+def _is_refusal(error: ApiError) -> bool:
+    """Whether nothing can have been created: the server has said so, or was never reached."""
+    from penstock.api.errors import ConnectionFailed
+
+    if isinstance(error, ConnectionFailed):
+        return error.never_sent
+    return error.status is not None and 300 <= error.status < 500 and error.status not in _UNDECIDED
+
+
 def _is_same(
     job: FineTuningJob, before: Mapping[str, Any], manifest: Mapping[str, Any], files: Mapping[str, str]
 ) -> bool:
-    """Whether a job is of the same files and suffix, and no older than when it was about to be created."""
-    suffix = job.raw.get("user_provided_suffix")
+    """Whether a job without a mark of ours is of these files, asked for as here, and not older than our asking."""
     return (
-        job.training_file == files["train"]
+        MARK not in (job.metadata or {})
+        and job.training_file == files["train"]
         and job.validation_file == files.get("validation")
-        and (suffix or None) == manifest["job"]["suffix"]
+        and (job.raw.get("user_provided_suffix") or None) == manifest["job"]["suffix"]
         and job.created_at >= before["at"] - _CLOCKS_DIFFER
+        and _is_asked_alike(job, manifest)
+    )
+
+
+def _is_asked_alike(job: FineTuningJob, manifest: Mapping[str, Any]) -> bool:
+    """Whether model, method, hyperparameters and seed are those of the manifest.
+
+    What was left to the service says nothing, for it puts in what it has chosen; nor does what the service leaves out.
+    """
+    model, seed, method = manifest["model"], manifest["job"]["seed"], manifest["method"]
+    # A server may answer with the snapshot that the asked name stands for today.
+    if job.model and re.fullmatch(rf"{re.escape(model)}(-\d{{4}}(-?\d{{2}}){{0,2}})?", job.model) is None:
+        return False
+    if (job.method or {}).get("type", "supervised") != method:
+        return False
+    if None not in (seed, job.seed) and job.seed != seed:
+        return False
+    inside = (job.method or {}).get(method) or {}
+    used = {**(job.hyperparameters or {}), **(inside.get("hyperparameters") or {})}
+    asked = manifest["job"]["hyperparameters"]
+    return all(
+        value in (None, "auto") or used.get(name) is None or used[name] == value for name, value in asked.items()
     )
 
 

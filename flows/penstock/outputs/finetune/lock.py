@@ -95,7 +95,7 @@ class ServerLock:
         self._lock.save()
 
     def job(self, digest: str) -> Mapping[str, Any]:
-        """What is known of a job: empty, or ``state`` (creating, created), ``id``, ``status``, ``model``."""
+        """What is known of a job: empty, or ``state`` (creating, refused, created), ``id``, ``status``, ``model``."""
         found: Mapping[str, Any] = self._entry["jobs"].get(digest, {})
         return found
 
