@@ -170,6 +170,23 @@ def test_answers_stay_for_two_complete_runs_and_then_go(bench: Bench) -> None:
     assert _night(bench, _rows(range(100, 121))).usage.requests == 0
 
 
+def test_a_refused_fresh_run_leaves_the_answers_of_before(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.pipeline(EMBED, source=SOURCE, more=NIGHTLY)
+    rows = _rows(range(12))
+    _night(bench, rows)
+    asked = _inputs(bench)
+
+    def refused(*_: object) -> None:
+        raise StorageFailed("there is no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("penstock.execute.session.with_changes", refused)
+        with pytest.raises(StorageFailed, match="no room"), bench.open(fresh=True):
+            pass
+    _night(bench, rows)
+    assert _inputs(bench) == asked
+
+
 def test_fresh_asks_everything_anew_and_later_nights_go_by_that(bench: Bench) -> None:
     bench.pipeline(EMBED, source=SOURCE, more=NIGHTLY)
     _night(bench, _rows(range(20)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import StorageFailed
 from penstock.items import usage_type
-from penstock.tables.answer_lists import digest_of, list_of, write_list
+from penstock.tables.answer_lists import digest_of, list_of, scanned, write_list
 from penstock.tables.answers import AnswerStore
 from penstock.tables.journal import DIGEST, DIGEST_BYTES, Journal
 from penstock.tables.parts import write_part
@@ -48,6 +50,12 @@ def _journal(folder: Path, name: str, texts: Sequence[str]) -> Path:
         journal.append(pa.RecordBatch.from_arrays(columns, names=[DIGEST, "answer", "usage"]))
     journal.close()
     return path
+
+
+def _append(journal: Path, text: str) -> None:
+    """One more answer at the end of a journal."""
+    again = _journal(journal.parent.parent.parent, journal.stem, [text])
+    assert again == journal
 
 
 def _found(folder: Path, texts: Sequence[str], *, wire: str = WIRE) -> dict[str, str]:
@@ -124,6 +132,55 @@ def test_an_index_of_mostly_gone_files_is_made_anew(tmp_path: Path, monkeypatch:
     with AnswerStore(tmp_path) as store:
         (rows,) = store._open().execute("SELECT count(*) FROM answers").fetchone()
     assert rows <= 60
+
+
+def test_an_index_that_is_gone_between_plan_and_task_is_made_again(tmp_path: Path) -> None:
+    """Taken for empty it would have everything paid again."""
+    _part(tmp_path, "one", ["a"])
+    _found(tmp_path, ["a"])
+    (tmp_path / "answers.sqlite").unlink()
+    with AnswerStore(tmp_path) as store:
+        assert [batch.column(1).to_pylist() for batch in store.answers(WIRE, _digests(["a"]))] == [["a one"]]
+
+
+@pytest.mark.parametrize("anew", [True, False], ids=["made anew", "brought up to date"])
+def test_answers_are_found_at_every_moment_while_somebody_else_plans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anew: bool
+) -> None:
+    old = _part(tmp_path, "old", ["x", "y", "z"])
+    journal = _journal(tmp_path, "begun", ["a"])
+    _found(tmp_path, ["a"])
+    if anew:
+        old.unlink()
+        list_of(old).unlink()
+        monkeypatch.setattr("penstock.tables.answers._SORTED_AT_ONCE", 0)
+        _found(tmp_path, ["a"])
+    _append(journal, "b")
+    seen: list[int] = []
+
+    def scanned_slowly(path: Path) -> object:
+        with AnswerStore(tmp_path) as other:
+            seen.append(len(other.known(WIRE, _digests(["a"]))))
+        return scanned(path)
+
+    monkeypatch.setattr("penstock.tables.answers.scanned", scanned_slowly)
+    assert _found(tmp_path, ["a", "b"]) == {"a": "a begun", "b": "b begun"}
+    assert set(seen) == {1}
+
+
+def test_an_index_that_somebody_holds_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _part(tmp_path, "one", ["a"])
+    _found(tmp_path, ["a"])
+    monkeypatch.setattr("penstock.tables.answers._WAIT_SECONDS", 0.05)
+    index = tmp_path / "answers.sqlite"
+    made = index.resolve()
+    with closing(sqlite3.connect(index, isolation_level=None)) as other, AnswerStore(tmp_path) as store:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StorageFailed, match="locked"):
+            store.refresh()
+    assert index.resolve() == made
+    assert _found(tmp_path, ["a"]) == {"a": "a one"}
+    assert not list(tmp_path.glob("*.link"))
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

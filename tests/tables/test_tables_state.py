@@ -68,6 +68,18 @@ def test_a_folder_that_cannot_be_made_is_told_with_the_way_out(tmp_path: Path) -
         State(tmp_path / "file", "p").lock()
 
 
+def test_a_torn_file_of_generations_is_told_and_not_taken_for_none(tmp_path: Path) -> None:
+    state = State(tmp_path, "p")
+    assert state.generation() == ""
+    state.begin_anew("run-1")
+    state.begin_anew("run-2", "first-10")
+    assert (state.generation(), state.generation("first-10")) == ("run-1", "run-2")
+    assert [path.name for path in state.folder.iterdir()] == ["generations.json"]
+    (state.folder / "generations.json").write_text('{"": "ru')
+    with pytest.raises(StorageFailed, match="damaged"):
+        state.generation()
+
+
 def test_a_process_is_alive_until_it_has_ended() -> None:
     assert is_alive(os.getpid())
     assert is_alive(1)

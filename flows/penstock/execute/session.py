@@ -104,6 +104,9 @@ class Session:
                 opening.callback(self._conductor.end)
                 self._conductor.start()
             self.record = self._new_record()
+            if self.request.fresh:
+                # Only now that nothing can refuse the run: from here on no answer of before is used.
+                self.state.begin_anew(self.run_id, self.plan.rehearsal)
             self.record.save(self.folder)
             (self.folder / _ROOM).write_bytes(bytes(_ROOM_BYTES))
             opening.callback(self._stop_saving)
@@ -113,9 +116,6 @@ class Session:
 
     def _make_plan(self) -> Plan:
         plan = planned(self.request, self.loaded, self.state, anew=self.run_id)
-        if self.request.fresh:
-            # Only now that it is known that the run can begin: from here on nothing of before is used.
-            self.state.begin_anew(self.run_id, plan.rehearsal)
         if self.spec.incremental_settings is None or plan.rehearsal:
             return plan
         self.before = last_complete(self.state, plan.targets)

@@ -6,13 +6,17 @@ copied: beside each part of an API step stands a small list of which row answers
 are entered in one index, an SQLite table, so that memory does not grow with their number.
 
 The index is a cache. What it names and is gone or was changed is not found, and an index that cannot be read is made
-again from the lists.
+again from the lists: in a file of its own to which the index's name, a link, then leads, so that whoever reads
+meanwhile has the old one or the new one. One process at a time writes it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
+import secrets
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,11 +27,28 @@ from typing import TYPE_CHECKING, Any, Self
 from penstock.errors import StorageFailed
 from penstock.tables.answer_lists import LIST_ENDING, rows_of_part, scanned
 from penstock.tables.journal import DIGEST, journal_answers
+from penstock.tables.parts import sync_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _INDEX = "answers.sqlite"
+_LOCK = "answers.lock"
+_MADE = "answers-{}.sqlite"
+"""Each index has a name of its own, and so has its rollback journal: SQLite would believe that of another."""
+_NO_DAMAGE = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_NOMEM,
+    }
+)
+"""Errors that say nothing about what the index holds."""
 _SORTED_AT_ONCE = 1_000_000
 _WAIT_SECONDS = 60.0
 _READING_KB, _MAKING_KB = 2_000, 32_000
@@ -105,14 +126,13 @@ class AnswerStore:
         """
         if not (self._folder / "parts").is_dir():
             return
-        try:
-            self._refresh()
-        except sqlite3.DatabaseError:
-            self._remove()
+        with self._alone():
             try:
                 self._refresh()
             except sqlite3.DatabaseError as error:
-                raise StorageFailed(f"the index of answers {self._folder / _INDEX} cannot be made: {error}") from error
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_DAMAGE:
+                    raise self._failed(error) from error
+                self._make_anew()
 
     def known(self, wire: str, digests: Collection[bytes]) -> set[bytes]:
         """Those of `digests` that have an answer, as far as the index knows."""
@@ -144,13 +164,18 @@ class AnswerStore:
 
     def _places(self, wire: str, digests: Collection[bytes]) -> Iterator[_Place]:
         """Where the answers stand, of each digest the newest first."""
-        if not digests or not (self._folder / _INDEX).is_file():
+        if not digests:
             return
+        if self._index is None and not (self._folder / _INDEX).is_file():
+            # Not a miss either: somebody took it away after it was planned.
+            self.refresh()
+            if not (self._folder / _INDEX).is_file():
+                return
         query = "SELECT file, at, row FROM answers WHERE digest = ? ORDER BY file DESC"
         try:
             ask = self._open().execute
             for digest in digests:
-                for file, at, row in ask(query, (digest,)):
+                for file, at, row in ask(query, (digest,)).fetchall():
                     entry = self._entry(file)
                     if entry is not None and entry.wire == wire:
                         yield _Place(digest, file, at, row)
@@ -190,34 +215,74 @@ class AnswerStore:
 
     def _open(self) -> sqlite3.Connection:
         if self._index is None:
-            self._index = sqlite3.connect(self._folder / _INDEX, timeout=_WAIT_SECONDS, isolation_level=None)
+            self._index = _connected(self._folder / _INDEX)
             self._index.execute(f"PRAGMA cache_size = -{_READING_KB}")
         return self._index
 
-    def _remove(self) -> None:
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait until no other process writes the index, which `penstock plan` does beside a run, and open it anew."""
+        handle = os.open(self._folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            self._forget()
+            yield
+        finally:
+            os.close(handle)
+
+    def _forget(self) -> None:
         self.close()
         self._entries.clear()
-        for path in self._folder.glob(f"{_INDEX}*"):
-            path.unlink(missing_ok=True)
+
+    def _failed(self, error: sqlite3.Error) -> StorageFailed:
+        return StorageFailed(
+            f"the index of answers {self._folder / _INDEX} cannot be made or brought up to date: {error}"
+        )
 
     def _refresh(self) -> None:
-        present = self._present()
-        if not present and not (self._folder / _INDEX).is_file():
+        if not (self._folder / _INDEX).is_file():
+            if self._present():
+                self._make_anew()
             return
         if self._is_mostly_dead():
-            self._remove()
-        index = self._open()
-        self._entries.clear()
+            self._make_anew()
+            return
+        self._fill(self._open(), self._present())
+
+    def _make_anew(self) -> None:
+        """Make an index of all that stands there, and then put it in the place of the one before."""
+        self._forget()
+        path = self._folder / _MADE.format(secrets.token_hex(6))
+        link = path.with_suffix(".link")
+        try:
+            with contextlib.closing(_connected(path)) as index:
+                # Nobody reads it yet, and half of one is thrown away.
+                index.execute("PRAGMA journal_mode = MEMORY")
+                index.execute("PRAGMA synchronous = OFF")
+                self._fill(index, self._present())
+            sync_file(path)
+            link.symlink_to(path.name)
+            link.replace(self._folder / _INDEX)
+        except BaseException as error:
+            link.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            if isinstance(error, sqlite3.DatabaseError):
+                raise self._failed(error) from error
+            raise
+        for left in (*self._folder.glob(_MADE.format("*") + "*"), self._folder / f"{_INDEX}-journal"):
+            if left != path:
+                left.unlink(missing_ok=True)
+
+    def _fill(self, index: sqlite3.Connection, present: Mapping[str, tuple[int, int]]) -> None:
+        """Enter what stands there and is not entered as it is; forget what is gone."""
         index.execute(f"PRAGMA cache_size = -{_MAKING_KB}")
         with _transaction(index):
             for statement in _TABLES.split(";"):
                 index.execute(statement)
             known = {path: (size, modified) for path, size, modified in
                      index.execute("SELECT path, size, modified FROM files WHERE path IS NOT NULL")}  # fmt: skip
-            gone = [path for path, stamp in known.items() if present.get(path) != stamp]
-            # Its answers stay in the table, and lead to nothing.
-            index.executemany("UPDATE files SET path = NULL WHERE path = ?", ((path,) for path in gone))
-            new = sorted((stamp[1], path) for path, stamp in present.items() if known.get(path) != stamp)
+            _drop(index, [path for path in known if path not in present])
+        new = sorted((stamp[1], path) for path, stamp in present.items() if known.get(path) != stamp)
         self._enter(index, [path for _, path in new], present)
         index.execute(f"PRAGMA cache_size = -{_READING_KB}")
         index.execute("PRAGMA shrink_memory")
@@ -247,12 +312,23 @@ class AnswerStore:
         waiting: list[_New] = []
         for path in paths:
             found = scanned(self._folder / path)
-            if found is not None:
+            if found is None:
+                _drop(index, [path])
+            else:
                 waiting.append(_New(path, *present[path], *found))
             if sum(one.places.num_rows for one in waiting) >= _SORTED_AT_ONCE:
                 _insert(index, waiting)
                 waiting = []
         _insert(index, waiting)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)
+
+
+def _drop(index: sqlite3.Connection, paths: Sequence[str]) -> None:
+    """Forget files. Their answers stay in the table, and lead to nothing."""
+    index.executemany("UPDATE files SET path = NULL WHERE path = ?", ((path,) for path in paths))
 
 
 @contextlib.contextmanager
@@ -273,16 +349,15 @@ def _insert(index: sqlite3.Connection, files: Sequence[_New]) -> None:
 
     tables: list[pa.Table] = []
     with _transaction(index):
+        # One that has changed gives way in the same moment, or what it still holds would be missed meanwhile.
+        _drop(index, [one.path for one in files])
         for one in files:
             row = (one.path, one.size, one.modified, one.facts["wire"], json.dumps(one.facts), one.places.num_rows)
             cursor = index.execute(
-                # Somebody else who plans may have entered it a moment ago.
-                "INSERT OR IGNORE INTO files (path, size, modified, wire, facts, answers) VALUES (?, ?, ?, ?, ?, ?)",
-                row,
+                "INSERT INTO files (path, size, modified, wire, facts, answers) VALUES (?, ?, ?, ?, ?, ?)", row
             )
-            if cursor.rowcount:
-                number = pa.repeat(pa.scalar(cursor.lastrowid), one.places.num_rows)
-                tables.append(one.places.append_column("file", number))
+            number = pa.repeat(pa.scalar(cursor.lastrowid), one.places.num_rows)
+            tables.append(one.places.append_column("file", number))
         if not tables:
             return
         for batch in pa.concat_tables(tables).sort_by(DIGEST).to_batches(max_chunksize=50_000):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.errors import RunLocked, StorageFailed
+from penstock.tables.parts import whole_or_absent
 
 _GENERATIONS = "generations.json"
 
@@ -93,17 +94,24 @@ class State:
     def begin_anew(self, run_id: str, rehearsal: str = "") -> None:
         """From now on runs of this kind use no answer of before. To be called by whoever holds the lock."""
         known = {**self._generations(), rehearsal: run_id}
-        path = self.folder / _GENERATIONS
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(known))
-        temporary.replace(path)
+        with whole_or_absent(self.folder / _GENERATIONS) as temporary:
+            temporary.write_text(json.dumps(known))
 
     def _generations(self) -> dict[str, str]:
+        path = self.folder / _GENERATIONS
         try:
-            known = json.loads((self.folder / _GENERATIONS).read_text())
+            known = json.loads(path.read_text())
         except FileNotFoundError:
             return {}
-        return known if isinstance(known, dict) else {}
+        except ValueError:
+            known = None
+        if not isinstance(known, dict):
+            # Taken for empty, answers would be used that were to be asked anew.
+            raise StorageFailed(
+                f"{path} says which answers may still be used, and it is damaged; remove it to use all of them, "
+                "or run once more with --fresh after that"
+            )
+        return known
 
     def lock(self) -> RunLock:
         """Take the pipeline's lock for one run, and clear away what a killed one left half written.
