@@ -198,9 +198,13 @@ def test_what_passes_costs_no_row_and_what_stays_is_one_error_row(bench: Judged,
     record = bench.bench.run()
     assert record.account is not None
     assert (record.account.read, record.account.written, record.account.failed) == (3, 2, 1)
-    assert bench.sent() == {"fine": 1, "passes": 3, "stays": 3 + trouble.resent}
+    sent = bench.sent()
+    assert (sent["fine"], sent["passes"]) == (1, 3)
+    # What is lost on a connection that was kept is sent again once without being counted; a new one may have been opened.
+    assert sent["stays"] - 3 in range(trouble.resent + 1)
     usage = bench.bench.result()[f"{kind.replace('stream', 'chat')}_usage"].struct.unnest()
-    assert usage["attempts"].to_list() == [1, 3 - trouble.resent]
+    assert usage["attempts"][0] == 1
+    assert 3 - usage["attempts"][1] in range(trouble.resent + 1)
     assert all(usage["request_id"].str.starts_with("req_"))
     (failed,) = bench.bench.errors(record).to_dicts()
     assert (failed["id"], failed["attempts"], failed["status"]) == (2, 3, trouble.status)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from stand_in import pipeline_file
 
-from penstock.errors import InputError, UsageError
+from penstock.errors import InputError, SpecError, UsageError
 from penstock.flow import entry
 from penstock.flow.deployments import Wish, deploy
 from penstock.flow.rest import Api
@@ -34,9 +34,8 @@ def test_a_scheduled_run_must_not_lack_a_parameter(tmp_path: Path) -> None:
 
 def test_a_key_is_refused_as_a_value_of_a_parameter(tmp_path: Path) -> None:
     key = "sk-" + "a1B2" * 8
-    one = loaded(tmp_path, {"note": key}, params={"note": ""})
-    with pytest.raises(UsageError, match="looks like an API key") as caught:
-        deploy(NOBODY, one, Wish(params={"note": key}))
+    with pytest.raises(SpecError, match="looks like an API key") as caught:
+        loaded(tmp_path, {"note": key}, params={"note": ""})
     assert key not in str(caught.value)
 
 

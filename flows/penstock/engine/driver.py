@@ -110,9 +110,10 @@ class Driver:
     def _outcomes(self, *, wait: bool) -> Iterator[Delivered | Failed | Ended]:
         outbox = self._dispatch.outbox
         if wait:
-            yield outbox.get()
-            if outbox.qsize() < _GATHERED:
-                # What comes home together is kept together, at a fraction of the cost.
+            first = outbox.get()
+            yield first
+            if isinstance(first, Delivered) and len(first.items) == 1 and outbox.qsize() < _GATHERED:
+                # Single answers that come home together are kept together, at a fraction of the cost.
                 time.sleep(_GATHERING_SECONDS)
         while True:
             try:
@@ -125,6 +126,8 @@ class Driver:
             self._items_settled += len(outcome.items)
             self._unkept += len(outcome.items)
             self._sunk(self._sink.delivered, outcome)
+            if len(outcome.items) > 1:
+                self._keep()
         else:
             self._items_settled += 1
             self._sunk(self._sink.failed, outcome)

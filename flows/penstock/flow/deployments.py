@@ -17,7 +17,6 @@ from penstock.errors import InputError, UsageError
 from penstock.flow.connection import ui_url
 from penstock.flow.entry import ENTRYPOINT, PULL_STEP
 from penstock.flow.rest import Api, ServerRefused, call
-from penstock.secrets import holds_key
 from penstock.spec.schedule import ANCHOR, ScheduleSettings
 
 if TYPE_CHECKING:
@@ -122,8 +121,6 @@ def deploy(api: Api, loaded: Loaded, wish: Wish) -> Made:
 
 
 def _check_params(loaded: Loaded, wish: Wish) -> None:
-    if keys := [name for name, value in wish.params.items() if holds_key(value)]:
-        raise UsageError(f"-p {keys[0]}=… looks like an API key, and Prefect would show it; keys live with the worker")
     missing = [name for name, param in loaded.spec.params.items() if param.required and name not in wish.params]
     if missing and loaded.spec.schedule is not None and wish.is_scheduled:
         raise UsageError(
