@@ -200,7 +200,7 @@ def test_what_passes_costs_no_row_and_what_stays_is_one_error_row(bench: Judged,
     assert (record.account.read, record.account.written, record.account.failed) == (3, 2, 1)
     sent = bench.sent()
     assert (sent["fine"], sent["passes"]) == (1, 3)
-    # What is lost on a connection that was kept is sent again once without being counted; a new one may have been opened.
+    # What is lost on a connection that was kept is sent again once, uncounted; a new one may have been opened.
     assert sent["stays"] - 3 in range(trouble.resent + 1)
     usage = bench.bench.result()[f"{kind.replace('stream', 'chat')}_usage"].struct.unnest()
     assert usage["attempts"][0] == 1
