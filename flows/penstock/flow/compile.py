@@ -10,6 +10,7 @@ import datetime as dt
 import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -52,22 +53,24 @@ def compile_pipeline(
     file = Path(path).absolute()
     loaded = read_pipeline(file)
 
-    def body(values: Mapping[str, Any]) -> Any:
-        from penstock.flow.deployed import run_deployed
-
-        own = {name: value for name, value in values.items() if name in loaded.spec.params and value is not None}
-        options = {name: value for name, value in values.items() if name not in loaded.spec.params}
-        return run_deployed(file, as_texts(own), **options)
-
     hooks = {"on_completion": on_completion, "on_failure": on_failure}
     hooks |= {"on_cancellation": on_cancellation, "on_crashed": on_crashed}
     return build_flow(
         loaded,
-        body,
+        partial(_run_file, file, frozenset(loaded.spec.params)),
         options=run_options(loaded),
         flow_run_name=lambda: f"{loaded.spec.name} {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S}",
         hooks={name: list(functions) for name, functions in hooks.items() if functions},
     )
+
+
+def _run_file(file: Path, params: frozenset[str], values: Mapping[str, Any]) -> Any:
+    """The body of a flow that runs by itself; a function of this module, since Prefect pickles it for its process."""
+    from penstock.flow.deployed import run_deployed
+
+    own = {name: value for name, value in values.items() if name in params and value is not None}
+    options = {name: value for name, value in values.items() if name not in params}
+    return run_deployed(file, as_texts(own), **options)
 
 
 def build_flow(
@@ -83,17 +86,17 @@ def build_flow(
 
     Args:
         loaded: the pipeline.
-        body: called with the parameters' values.
+        body: called with the parameters' values. Prefect pickles a flow for each process that serves it, and with each
+            task for other processes: a body that cannot leave this one is wrapped in `StaysHere`.
         workers: threads or worker processes; None leaves it to the pipeline, or to whoever runs the body.
         options: which run options it takes beside the pipeline's parameters.
         flow_run_name: of its runs.
         hooks: Prefect's, by their argument's name.
     """
     spec = loaded.spec
-    here = _Here(body)
 
     def fn(**values: Any) -> Any:
-        return here(values)
+        return body(values)
 
     fn.__signature__ = signature(spec.params, options)  # type: ignore[attr-defined]  # functions may carry one
     fn.__annotations__ = {name: parameter.annotation for name, parameter in fn.__signature__.parameters.items()}  # type: ignore[attr-defined]  # as above
@@ -117,8 +120,8 @@ def build_flow(
     )
 
 
-class _Here:
-    """A flow's body, which stays where it was made: Prefect sends the flow along with each task to other processes."""
+class StaysHere:
+    """A flow's body that holds what no other process can have, such as an open session: a pickled one only refuses."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
@@ -126,7 +129,7 @@ class _Here:
     def __call__(self, values: Mapping[str, Any]) -> Any:
         return self._body(values)
 
-    def __reduce__(self) -> tuple[type[_Here], tuple[Body]]:
+    def __reduce__(self) -> tuple[type[StaysHere], tuple[Body]]:
         return type(self), (_elsewhere,)
 
 

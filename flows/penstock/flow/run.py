@@ -26,7 +26,7 @@ from prefect.states import Failed
 
 from penstock.errors import Interrupted, RunStopped
 from penstock.flow.artifacts import show_end, showing_progress
-from penstock.flow.compile import build_flow
+from penstock.flow.compile import StaysHere, build_flow
 from penstock.flow.connection import Connection
 from penstock.flow.contract import RunSession
 from penstock.flow.draining import abandon, drain
@@ -196,7 +196,7 @@ class _Execution:
     def _flow(self) -> Flow[..., Any]:
         return build_flow(
             self.session.loaded,
-            self._body,
+            StaysHere(self._body),
             workers=self.session.processes or self.session.workers,
             flow_run_name=self.session.run_id.replace("{", "(").replace("}", ")"),
         )
