@@ -127,6 +127,7 @@ class StaysHere:
         self._body = body
 
     def __call__(self, values: Mapping[str, Any]) -> Any:
+        """Run the body, in the process it was made in."""
         return self._body(values)
 
     def __reduce__(self) -> tuple[type[StaysHere], tuple[Body]]:
