@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -184,16 +183,3 @@ def test_help_ends_with_real_examples(penstock: Penstock, command: str) -> None:
     assert done.exit_code == 0
     assert f"penstock {command}" in done.stdout
     assert "Examples:" in done.stdout
-
-
-def test_checking_the_first_pipeline_costs_less_than_half_a_cpu_second(program: Program, tmp_path: Path) -> None:
-    pipeline = str(ROOT / "pipelines/embed_reviews.yaml")
-    cached = {"PYTHONPYCACHEPREFIX": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": ""}
-    assert program("check", pipeline, **cached).returncode == 0
-    seconds = []
-    for _ in range(2):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        program("check", pipeline, **cached)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds) < 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,17 +13,32 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
-@pytest.mark.prefect
-@pytest.mark.timeout(300)
-def test_the_benchmark_of_throughput_runs_and_tells_of_each_rate(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "throughput.py"), "--quick"]
-    environment = {**os.environ, "PENSTOCK_HOME": str(tmp_path)}
+pytestmark = [pytest.mark.slow, pytest.mark.prefect, pytest.mark.timeout(300)]
+
+
+def quickly(benchmark: str, home: Path) -> str:
+    """What a benchmark prints when everything is done once, with a Prefect server in a folder of its own."""
+    command = [sys.executable, str(ROOT / "benchmarks" / benchmark), "--quick"]
+    environment = {**os.environ, "PENSTOCK_HOME": str(home)}
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280, env=environment)
     finally:
         penstock = Path(sys.executable).with_name("penstock")
         subprocess.run([penstock, "server", "stop"], env=environment, capture_output=True, check=True)
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_benchmark_of_throughput_runs_and_tells_of_each_rate(tmp_path: Path) -> None:
+    printed = quickly("throughput.py", tmp_path)
     for row in ("in flight", "chat rows per CPU-second", "vectors of 1,536 per CPU-second", "receive, decode, write"):
-        assert row in done.stdout
+        assert row in printed
+
+
+def test_the_benchmark_of_start_up_runs_and_tells_what_each_command_costs(tmp_path: Path) -> None:
+    printed = quickly("startup.py", tmp_path)
+    rows = ('python -c "import prefect"', "penstock --help", "penstock check", "server up", "server too")
+    for table in printed.split("\n\n")[1:]:
+        for row in rows:
+            assert f"{row} " in table
+    assert re.search(r"server up: [0-9.]+ s of 5 s", printed)

@@ -167,13 +167,6 @@ def test_a_start_that_takes_too_long_is_given_up() -> None:
     assert {child.pid for child in psutil.Process().children()} == before
 
 
-def test_it_is_ready_after_little_work() -> None:
-    """The budget is 0.6 CPU-seconds; a busy machine gets twice that."""
-    with start() as server:
-        times = psutil.Process(server.pid).cpu_times()
-        assert times.user + times.system < 1.2
-
-
 def test_two_processes_give_the_same_bytes(server: SandboxProcess, http: httpx.Client) -> None:
     texts = ["the food was delicious", "süß", "東京"]
     with start(models=["tiny:8"]) as other, httpx.Client(base_url=other.url) as client:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -71,6 +70,8 @@ def carry_out(provider: Provider, use: Callable[[Api], Awaitable[T]], *, creates
         ApiError: the server refuses or fails.
         Interrupted: Ctrl-C.
     """
+    import asyncio
+
     from penstock.api import Api
     from penstock.api.errors import ApiError
 
