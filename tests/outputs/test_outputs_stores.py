@@ -105,6 +105,58 @@ def test_keys_of_several_columns_work_too(tmp_path: Path, kind: str) -> None:
     assert keyed(one) == [(1, "x", 1), (1, "y", 3), (2, "y", 4)]
 
 
+MOMENT = dt.datetime(2026, 1, 2, 3, 4, 5, 678_901)  # noqa: DTZ001
+KEYS = {
+    "text": pa.array(["it's", 'a "b"', "\u00fc", "\\"]),
+    "large_whole": pa.array([2**62 + 1, 2**62 + 2, -5, 0]),
+    "unsigned": pa.array([2**63 + 1, 2**63 + 2, 5, 0], pa.uint64()),
+    "date": pa.array([dt.date(2026, 1, day) for day in (1, 2, 3, 4)]),
+    "moment": pa.array([MOMENT + dt.timedelta(microseconds=n) for n in range(4)], pa.timestamp("us", "UTC")),
+    "word": pa.array(["a", "b", "c", "d"]).dictionary_encode(),
+    "bytes": pa.array([b"a", b"a\0", b"\xff", b""]),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("name", KEYS)
+def test_rows_that_are_no_more_are_taken_out_in_the_commit_that_updates(tmp_path: Path, kind: str, name: str) -> None:
+    table = pa.table({"a": KEYS[name], "b": [1, 2, 3, 4]})
+    one = output(kind, tmp_path / "out", mode="upsert", key="a")
+    former = [part(tmp_path / "1", table.slice(0, 3)), part(tmp_path / "2", table.slice(2))]
+    first = one.publish([part(tmp_path / "3", table)], FIRST)
+    second = one.publish([part(tmp_path / "4", table.slice(0, 1))], Origin("reviews", "run-2", replaces=former))
+    assert [row["b"] for row in rows(one)] == [1]
+    assert (second.rows, one.damage(second.files)) == (1, [])
+    assert second.files[0]["version"] == first.files[0]["version"] + 1
+
+
+@BOTH
+@pytest.mark.parametrize("most", [3, 100_000])
+def test_rows_that_are_no_more_are_known_by_all_of_their_key(
+    tmp_path: Path, kind: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.outputs.lance_keys.MOST_KEYS", most)
+    pairs = [(number, letter) for number in range(8) for letter in "xyz"]
+    table = pa.table({"a": [number for number, _ in pairs], "b c": [letter for _, letter in pairs]})
+    one = output(kind, tmp_path / "out", mode="upsert", key=["a", "b c"])
+    whole = part(tmp_path / "1", table)
+    one.publish([whole], FIRST)
+    stay = [place for place, (number, letter) in enumerate(pairs) if letter == "xyz"[number % 3]]
+    left = part(tmp_path / "2", table.take(stay))
+    one.publish([left], Origin("reviews", "run-2", replaces=[whole]))
+    assert keyed(one) == [pairs[place] for place in stay]
+
+
+@BOTH
+def test_former_parts_with_another_key_take_out_what_their_keys_are_now(tmp_path: Path, kind: str) -> None:
+    one = output(kind, tmp_path / "out", mode="upsert", key="a")
+    one.publish([part(tmp_path / "1", numbers([1, 2, 3]))], FIRST)
+    texts = part(tmp_path / "2", pa.table({"a": ["1", "no number"]}))
+    none = part(tmp_path / "3", pa.table({"other": [3]}))
+    one.publish([part(tmp_path / "4", numbers([2]))], Origin("reviews", "run-2", replaces=[texts, none]))
+    assert keyed(one) == [(2,), (3,)]
+
+
 @BOTH
 @pytest.mark.parametrize(("keys", "told"), [([1, 1], "2 rows have|1 rows have"), ([1, None], "null in some rows")])
 def test_rows_whose_key_is_missing_or_repeated_are_refused_and_nothing_is_written(

@@ -33,9 +33,23 @@ class Before:
         path = self.folder / ROWS
         return path if path.is_file() else None
 
-    def kept(self, output: int) -> Path | None:
-        """The rows that it kept of an output; None where it kept none."""
-        path = self.folder / KEPT.format(output)
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a run of before left of one output, by the number that the output had in it."""
+
+    run: Before
+    number: int
+
+    def parts(self, state: State) -> list[Path]:
+        """The parts that the output was made of, whether or not they are still there."""
+        end = self.run.plan.ends[self.number]
+        return [state.part_files(end, one.fingerprints[end]).part for one in self.run.plan.partitions]
+
+    @property
+    def kept(self) -> Path | None:
+        """The rows that were no longer in the source and stayed in the output; None where there were none."""
+        path = self.run.folder / KEPT.format(self.number)
         return path if path.is_file() else None
 
 
@@ -45,10 +59,32 @@ def last_complete(state: State, targets: Sequence[str]) -> Before | None:
                 None)  # fmt: skip
 
 
+def left_at(state: State, targets: Sequence[str]) -> list[list[Left]]:
+    """For each place, the runs whose rows may stand there, the newest first.
+
+    That is the last complete one that published there, and those that began to publish after it and did not come to
+    their end: a process that dies with all outputs in place has no time to say so.
+    """
+    found: dict[str, list[Left]] = {target: [] for target in targets}
+    open_ = set(targets)
+    for one in _runs(state):
+        if not open_:
+            break
+        complete = one.record.status in COMPLETE
+        if not complete and one.record.publishing_at is None:
+            continue
+        for number, target in enumerate(one.plan.targets):
+            if target in open_:
+                found[target].append(Left(one, number))
+                open_ -= {target} if complete else set()
+    return [found[target] for target in targets]
+
+
 def needed_runs(state: State, keep: int) -> list[Before]:
     """The runs whose parts stay: of each set of outputs the newest complete ones, and those that can be resumed.
 
-    A run that did not come to its end is not resumed any more once a later one has published to the same places.
+    A run that did not come to its end is not resumed any more once a later one has published to the same places. So all
+    that `left_at` finds stays.
 
     Args:
         keep: how many complete runs of each set of outputs.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import InputError, StorageFailed
-from penstock.execute.baseline import KEPT, Before
+from penstock.execute.baseline import KEPT, Left
 from penstock.execute.changes import KEY_HASH, gone, key_hashes
 from penstock.outputs.rows import fitted, schema_of
 from penstock.runs.record import ROWS
@@ -26,24 +26,25 @@ _FACTS = ("pipeline", "run", "segment", "kept")
 
 @dataclass(frozen=True, slots=True)
 class Former:
-    """What the last complete run left of one output.
+    """What runs of before left of one output.
 
     Attributes:
         settings: of incremental runs; None where runs are not.
-        before: the last complete run; None where there is none.
         output: the number of the output.
+        runs: the runs whose rows may stand in it, the newest first; see `penstock.execute.baseline.left_at`.
     """
 
     settings: Incremental | None
-    before: Before | None
     state: State
     output: int
+    runs: Sequence[Left] = field(default_factory=list)
 
     def replaced(self) -> list[Path]:
-        """The parts that it published, where rows that are in them and not in the new ones are to vanish."""
-        if self.before is None or self.settings is None or self.settings.on_delete == "keep":
+        """The parts that they published, where rows that are in them and not in the new ones are to vanish."""
+        if self.settings is None or self.settings.on_delete == "keep":
             return []
-        return [part for part in self._parts(self.before) if part.is_file()]
+        files = [file for left in self.runs for file in (*left.parts(self.state), left.kept) if file is not None]
+        return [file for file in dict.fromkeys(files) if file.is_file()]
 
     def kept(self, parts: Sequence[Path], keys: Sequence[str], folder: Path) -> Path | None:
         """Write the results of rows that were there and are not in the source now; None when there are none.
@@ -56,26 +57,24 @@ class Former:
         Raises:
             StorageFailed: what was there before is gone, or does not fit the columns of now.
         """
-        if self.before is None or self.settings is None or self.settings.on_delete == "remove":
+        if not self.runs or self.settings is None or self.settings.on_delete == "remove":
             return None
-        kept = self.before.kept(self.output)
-        wanted = _wanted(folder / ROWS, self.before.rows, kept, keys)
+        # The newest has all that those before it had, also if it died while it published.
+        last = self.runs[0]
+        kept = last.kept
+        wanted = _wanted(folder / ROWS, last.run.rows, kept, keys)
         if wanted.is_empty():
             return None
-        former = [*self._parts(self.before), *([kept] if kept is not None else [])]
+        former = [*last.parts(self.state), *([kept] if kept is not None else [])]
         if lost := next((part for part in former if not part.is_file()), None):
             raise StorageFailed(
-                f"{lost}, a part of run {self.before.record.run_id}, is gone, and with it rows that `on_delete: keep` "
+                f"{lost}, a part of run {last.run.record.run_id}, is gone, and with it rows that `on_delete: keep` "
                 "would keep. Run once with `incremental: false`, which publishes the rows of the source as they are"
             )
         target = folder / KEPT.format(self.output)
         facts = {**(read_counts(parts[0]) or {}), "kept": True}
         _write(target, _gone(former, keys, wanted), schema_of(parts), facts)
         return target
-
-    def _parts(self, before: Before) -> list[Path]:
-        end = before.plan.ends[self.output]
-        return [self.state.part_files(end, one.fingerprints[end]).part for one in before.plan.partitions]
 
 
 def _wanted(now: Path, before: Path | None, kept: Path | None, keys: Sequence[str]) -> pl.DataFrame:
@@ -133,7 +132,7 @@ def _with_missing(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The table with empty columns where it has none of that name."""
     import pyarrow as pa
 
-    for field in schema:
-        if field.name not in table.column_names:
-            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    for one in schema:
+        if one.name not in table.column_names:
+            table = table.append_column(one, pa.nulls(table.num_rows, one.type))
     return table

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import AccountError, InputError, StorageFailed, TooManyFailures
-from penstock.execute.baseline import Before
+from penstock.execute.baseline import Left
 from penstock.execute.deciding import merged_rows
 from penstock.execute.keeping import Former
 from penstock.execute.setup import keys_of
@@ -74,14 +74,16 @@ def publish(
     *,
     batch: str = "",
     nothing_answered: bool = False,
-    before: Before | None = None,
+    left: Sequence[Sequence[Left]] = (),
+    starting: Callable[[], None] = lambda: None,
 ) -> Published:
     """Prove the account, write the run's errors table, and publish every output.
 
     Args:
         batch: what names the rows of this run and of those that it goes on with.
         nothing_answered: the run sent requests, and not one succeeded.
-        before: of incremental pipelines, the last complete run.
+        left: of incremental pipelines and for each output, the runs whose rows may stand in it, the newest first.
+        starting: called when all is proven and prepared, right before the first output is put in place.
 
     Raises:
         AccountError: a part is missing, or rows do not add up; nothing is published.
@@ -92,7 +94,10 @@ def publish(
     counts = [SegmentParts(segment, reads, _counts(files)) for segment, reads, files in parts]
     files = {segment: [part for part, _ in found] for segment, _, found in parts}
     try:
-        former = [Former(spec.incremental_settings, before, state, number) for number in range(len(plan.ends))]
+        former = [
+            Former(spec.incremental_settings, state, number, left[number] if left else ())
+            for number in range(len(plan.ends))
+        ]
         kept = [one.kept(files[end], spec.source.keys, folder) for one, end in zip(former, plan.ends, strict=True)]
         prepared = _prepared(plan, spec, files, kept, folder / _SCRATCH)
         account = close_account(counts, plan.ends, [_causes(one.refused) for one in prepared])
@@ -109,6 +114,7 @@ def publish(
         models = tuple(dict.fromkeys(step.model for step in spec.api_steps))
         origin = Origin(pipeline=plan.pipeline, run=plan.run_id, batch=batch, models=models, prices=_prices(counts))
         origins = [replace(origin, replaces=one.replaced()) for one in former]
+        starting()
         outputs, notes = _put_in_place(prepared, account, origins, [rows_of(one) if one else 0 for one in kept])
     finally:
         shutil.rmtree(folder / _SCRATCH, ignore_errors=True)

@@ -17,7 +17,7 @@ import msgspec
 from penstock.engine.control import RunControl, control_of, release
 from penstock.engine.prices import table_version
 from penstock.errors import InputError, Interrupted, RunStopped
-from penstock.execute.baseline import Before, last_complete, needed_runs, remove, unneeded
+from penstock.execute.baseline import Left, last_complete, left_at, needed_runs, remove, unneeded
 from penstock.execute.changes import with_changes
 from penstock.execute.conducting import Conductor
 from penstock.execute.delivering import deliver, servers_of
@@ -50,7 +50,7 @@ class Session:
         workers: partitions in work at a time.
         processes: worker processes; 0 where this process does the work.
         crashed: runs of before whose process is gone, and of which Prefect does not know it yet.
-        before: of an incremental pipeline, the last complete run.
+        left: of an incremental pipeline and for each output, the runs whose rows may stand in it.
     """
 
     def __init__(self, request: Request, loaded: Loaded) -> None:
@@ -65,7 +65,7 @@ class Session:
         self.folder = self.state.run_folder(self.run_id)
         self.plan_file = self.folder / PLAN
         self.crashed: list[RunRecord] = []
-        self.before: Before | None = None
+        self.left: list[list[Left]] = []
         self._closing = ExitStack()
         self._finished = False
         self._conductor: Conductor | None = None
@@ -118,8 +118,9 @@ class Session:
         plan = planned(self.request, self.loaded, self.state, anew=self.run_id)
         if self.spec.incremental_settings is None or plan.rehearsal:
             return plan
-        self.before = last_complete(self.state, plan.targets)
-        return with_changes(plan, self.loaded, self.state, self.before, self.folder / ROWS)
+        self.left = left_at(self.state, plan.targets)
+        before = last_complete(self.state, plan.targets)
+        return with_changes(plan, self.loaded, self.state, before, self.folder / ROWS)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -163,7 +164,8 @@ class Session:
                     self.folder,
                     batch=self.record.batch,
                     nothing_answered=self._nothing_answered(),
-                    before=self.before,
+                    left=self.left,
+                    starting=self._note_publishing,
                 )
         except RunStopped as stop:
             self.control.request_stop(stop)
@@ -179,6 +181,16 @@ class Session:
         self.record.notes += done.notes
         self._deliver()
         return self.record
+
+    def _note_publishing(self) -> None:
+        """So that the next run knows that these rows may stand in the outputs, if this process dies before it can tell.
+
+        Raises:
+            OSError: it cannot be written down; nothing was published.
+        """
+        with self._record_lock:
+            self.record.publishing_at = datetime.now(UTC)
+            self.record.save(self.folder)
 
     def _deliver(self) -> None:
         """Bring outputs where they are to go, and close the record by how that ended; what is published stands."""

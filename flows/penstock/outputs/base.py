@@ -48,8 +48,8 @@ class Origin:
             retries, so that the same rows are never added twice. `run` if left out.
         models: the models that were asked.
         prices: the version of the price table.
-        replaces: of incremental pipelines, the parts that the last complete run published here: what is updated by key
-            loses the rows that are in these and not in the new ones.
+        replaces: of incremental pipelines, the parts that were published here up to and since the last complete run:
+            what is updated by key loses the rows that are in these and not in the new ones.
     """
 
     pipeline: str = ""

@@ -47,7 +47,8 @@ class LanceDb(Output):
         default="replace",
         description=(
             "`replace`: the newest version holds the rows of the last run. `append`: rows whose `key` is not in the "
-            "table are added, others stay as they are there. `upsert`: rows whose `key` is in it take their place."
+            "table are added, others stay as they are there. `upsert`: rows whose `key` is in it take their "
+            "place, others are added; with `incremental`, rows of the last run that are no more are taken out."
         ),
     )
     key: str | list[str] | None = Field(
@@ -120,7 +121,7 @@ class LanceDb(Output):
         """Write the rows as data files, then one commit that makes all of them visible; then the index."""
         from penstock.outputs.folder import publish_folder, writing
         from penstock.outputs.rows import origin_of, schema_of
-        from penstock.outputs.stores import RowStream, check_keys, store_errors
+        from penstock.outputs.stores import RowStream, check_keys, gone_keys, store_errors
 
         with writing(self.target):
             origin = origin or origin_of(parts)
@@ -140,15 +141,27 @@ class LanceDb(Output):
                 table = self._database().create_table(
                     self.table, stream.reader(), mode="overwrite", on_bad_vectors=_BAD_VECTORS
                 )
+            elif self.mode == "upsert":
+                self._upsert(table, stream, gone_keys(origin.replaces, parts, self.keys))
             else:
                 merge = table.merge_insert(self.keys).when_not_matched_insert_all()
-                if self.mode == "upsert":
-                    merge = merge.when_matched_update_all()
                 merge.execute(stream.reader(), on_bad_vectors=_BAD_VECTORS)
             version, count = int(table.version), int(table.count_rows())
             notes = self._indexed(table, count)
         entry = {"name": self.target.name, "rows": stream.rows, "version": version, "table_rows": count}
         return Published(self.target, stream.rows, [entry], notes)
+
+    def _upsert(self, table: Any, stream: Any, gone: pa.Table) -> None:
+        """Update by key; rows with a key of `gone` are taken out in the same commit, above a number in some before."""
+        from penstock.outputs.lance_keys import MOST_KEYS, one_of
+
+        merge = table.merge_insert(self.keys).when_matched_update_all().when_not_matched_insert_all()
+        while gone.num_rows > MOST_KEYS:
+            table.delete(one_of(gone.slice(0, MOST_KEYS)))
+            gone = gone.slice(MOST_KEYS)
+        if gone.num_rows:
+            merge = merge.when_not_matched_by_source_delete(one_of(gone))
+        merge.execute(stream.reader(), on_bad_vectors=_BAD_VECTORS)
 
     def damage(self, files: Sequence[Mapping[str, Any]]) -> list[str]:
         """The version is not in the table any more, or has another number of rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,17 +153,23 @@ def check_standing(target: Path, mode: str, standing: pa.Schema, coming: pa.Sche
 
 
 def gone_keys(former: Sequence[Path], parts: Sequence[Path], keys: Sequence[str]) -> pa.Table:
-    """The keys of rows that are in the former parts and not in these. Parts without the key columns have none."""
+    """The keys of rows that are in the former parts and not in these, each once, in the types that they have now.
+
+    Parts without the key columns have none, and neither has a key that its column cannot hold any more.
+    """
     import polars as pl
 
-    def named(files: Sequence[Path]) -> pl.LazyFrame:
-        frames = [pl.scan_parquet(file, glob=False).select(keys) for file in files]
-        return pl.concat(frames, how="vertical_relaxed")
+    def named(files: Sequence[Path], types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
+        columns = [pl.col(name).cast(kind, strict=False) for name, kind in types.items()]
+        frames = [pl.scan_parquet(file, glob=False).select(columns) for file in files]
+        return pl.concat(frames or [pl.LazyFrame(schema=types)]).drop_nulls()
 
+    schema = pl.read_parquet_schema(parts[0])
+    types = {name: schema[name] for name in keys}
     known = [part for part in former if set(keys) <= set(pl.read_parquet_schema(part))]
-    if not known:
-        return named(parts).head(0).collect().to_arrow()
-    lost = named(known).join(named(parts), on=list(keys), how="anti").collect(engine="streaming")
+    there = named(parts, types)
+    # Parts of several runs may have a row each, and a store that merges wants a key once.
+    lost = named(known, types).join(there, on=list(keys), how="anti").unique().collect(engine="streaming")
     return lost.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 

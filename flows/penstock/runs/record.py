@@ -116,6 +116,9 @@ class RunRecord(BaseModel):
         default=None, description="How the source changed since the last complete run; of incremental pipelines."
     )
     fresh: bool = Field(default=False, description="Whether no answer of before was to be used.")
+    publishing_at: datetime | None = Field(
+        default=None, description="When it began to put its outputs in place (UTC); they may stand however it ended."
+    )
     outputs: list[OutputRecord] = Field(default_factory=list, description="What was published.")
     errors_path: str | None = Field(default=None, description="The errors table; none when no row failed.")
     merged_path: str | None = Field(
