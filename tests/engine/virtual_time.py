@@ -56,12 +56,14 @@ class _Jumping(selectors.SelectSelector):
         return ready
 
 
-def virtually(work: Callable[[VirtualLoop], Coroutine[Any, Any, T]]) -> T:
-    """Run `work` in a virtual loop."""
-    loop = VirtualLoop()
+def virtually(work: Callable[[VirtualLoop], Coroutine[Any, Any, T]], seed: int = 1) -> T:
+    """Run `work` in a virtual loop; the waits that the engine draws by chance are the same each time."""
+    loop, before = VirtualLoop(), random.getstate()
+    random.seed(seed)
     try:
         return loop.run_until_complete(work(loop))
     finally:
+        random.setstate(before)
         loop.close()
 
 
@@ -78,6 +80,7 @@ class Server:
         tokens: a request really takes from this to that.
         closed: from when to when everything is refused.
         accidents: share of requests that are refused for no reason.
+        seed: of its own chance: seconds, tokens and accidents.
     """
 
     loop: VirtualLoop
@@ -90,13 +93,14 @@ class Server:
     tokens: tuple[int, int] = (10, 10)
     closed: tuple[float, float] = (0.0, 0.0)
     accidents: float = 0.0
+    seed: int = 1
     served: list[tuple[float, int]] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
     levels: list[float] = field(init=False)
     at: float = 0.0
 
     def __post_init__(self) -> None:
-        self.dice = random.Random(1)
+        self.dice = random.Random(self.seed)
         self.levels = [self.rpm, self.tpm]
 
     def change(self, rpm: float) -> None:

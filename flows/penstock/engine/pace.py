@@ -2,10 +2,14 @@
 
 Each refusal tells what was answered since the last one: that is the limit, but for the first, which may only have ended
 a burst; so the pace begins low and hurries to the second one. From a little below the limit it creeps up until the next
-refusal; far above the last limit it hurries again, for then the limit is another one.
+refusal; far above the last limit it hurries again, for then the limit is another one. The way up from a lower limit
+says nothing of the higher one, so what was answered lately counts too, less the burst of a minute that a server may
+have saved up by then.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 _FIRST = 0.1
 _FIRST_GROWTH = 1.5
@@ -19,6 +23,8 @@ _SLOWEST = 1 / 60
 _BORNE = 0.8
 _MOST_DOUBTS = 3
 _LARGEST_CUT = 0.25
+_BURST_SECONDS = 60.0
+_MARKS = 120
 
 
 class Pace:
@@ -39,6 +45,7 @@ class Pace:
         self._stepped = now
         self._began = now
         self._answered = 0
+        self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKS)
 
     @property
     def rate(self) -> float:
@@ -58,19 +65,19 @@ class Pace:
         seconds = now - self._began
         if not self._answered:
             # A server that answers nothing at all is closed, which says nothing of its pace.
-            self._began = now
+            self._start_counting(now)
         if seconds < _SHORTEST_SECONDS or not self._answered:
             return True
         found = self._answered / seconds
-        self._began = now
-        self._answered = 0
+        lately = self._answered_lately(now)
+        self._start_counting(now)
         # A limit that was just undercut refuses nothing for a while, and where it does, much of what is sent.
         soon = not self._searching and seconds < 2 * _STEP_SECONDS and found > _BORNE * self._rate
         self._doubts = self._doubts + 1 if soon else 0
         if self._doubts >= _MOST_DOUBTS:
             return False
         self._searching = False
-        self._ceiling = max(min(found, self._rate), self._rate * _LARGEST_CUT, _SLOWEST)
+        self._ceiling = max(min(max(found, lately), self._rate), self._rate * _LARGEST_CUT, _SLOWEST)
         self._rate = _BELOW * self._ceiling
         self._level = min(self._level, 0.0)
         self._stepped = now
@@ -82,6 +89,7 @@ class Pace:
         while now - self._stepped >= step:
             self._stepped += step
             self._rate = self._grown()
+            self._marks.append((self._stepped, self._answered))
         self._level = min(max(1.0, self._rate), self._level + (now - self._at) * self._rate)
         self._at = now
         return 0.0 if self._level >= 1 - 1e-9 else (1 - self._level) / self._rate
@@ -91,6 +99,20 @@ class Pace:
             return self._rate * _FIRST_GROWTH
         near = self._rate < _NEAR * self._ceiling
         return self._rate + _CREEP * self._ceiling if near else self._rate * _HURRY
+
+    def _start_counting(self, now: float) -> None:
+        self._began = now
+        self._answered = 0
+        self._marks.clear()
+
+    def _answered_lately(self, now: float) -> float:
+        """Per second since the step that shows most, had the server saved up a whole minute's burst by then.
+
+        A bucket that is empty now was full when its limit was passed: since then it gave its burst and its limit.
+        """
+        return max(
+            ((self._answered - before) / (now - since + _BURST_SECONDS) for since, before in self._marks), default=0.0
+        )
 
     def take(self) -> None:
         """One more goes."""
