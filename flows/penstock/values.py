@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
 
@@ -191,6 +191,13 @@ Share = Annotated[float, BeforeValidator(parse_share), _schema(["5%", 0.05], r"^
 def names_in(columns: str | Iterable[str] | None) -> list[str]:
     """The names of a field that takes one column, several or none."""
     return [columns] if isinstance(columns, str) else list(columns or ())
+
+
+def without_nulls(value: Any) -> Any:
+    """A value as of JSON, without fields that are null: a struct of Arrow has all fields of its column."""
+    if isinstance(value, dict):
+        return {name: without_nulls(inner) for name, inner in value.items() if inner is not None}
+    return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def polars_type(word: AnyTypeWord) -> pl.DataType:

@@ -59,10 +59,16 @@ class Project:
         )
 
 
-def project(folder: Path, pipeline: str, environ: dict[str, str]) -> Project:
-    """A folder with copies of what the repository has for users."""
+def copied(folder: Path) -> Path:
+    """The folder, with copies of what the repository has for users in it."""
     for name in ("pipelines", "sample_data"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(".penstock", "__pycache__"))
+    return folder
+
+
+def project(folder: Path, pipeline: str, environ: dict[str, str]) -> Project:
+    """A copy for the real command."""
+    copied(folder)
     return Project(folder, pipeline, environ)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from pipeline_runs import ROOT, Run, assert_adds_up, project
+from pipeline_runs import ROOT, Run, assert_adds_up, copied, project
 
 from penstock.execute.inline import run_inline
 from penstock.execute.session import Request, open_session
@@ -79,8 +78,7 @@ def test_a_second_run_uploads_nothing_starts_no_job_and_says_so(run: Run) -> Non
 
 
 def test_calls_become_lines_of_what_was_heard_and_what_was_said(tmp_path: Path) -> None:
-    for name in ("pipelines", "sample_data"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns(".penstock", "__pycache__"))
+    copied(tmp_path)
     # Two of the ten calls, for hearing takes its time: so they are too few to be uploaded, and the run says so.
     with open_session(Request(tmp_path / "pipelines" / "prepare_call_model.yaml", limit=2)) as session:
         record = run_inline(session)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
+from pipeline_runs import ROOT, copied
 
 from penstock.execute.inline import run_inline
 from penstock.execute.session import Request, open_session
 from penstock.runs.record import RunRecord
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prepared")
-    for name in ("pipelines", "sample_data"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(".penstock", "__pycache__"))
-    return folder
+    return copied(tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture(scope="module")

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import difflib
 import re
-import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
+from pipeline_runs import copied
 
 from penstock.execute.inline import run_inline
 from penstock.execute.session import Request, open_session
 from penstock.runs.record import RunRecord
-
-ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("calls")
-    for name in ("pipelines", "sample_data"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(".penstock", "__pycache__"))
+    folder = copied(tmp_path_factory.mktemp("calls"))
     # One file is gone and one is no sound: each is an error row of its own.
     (folder / "sample_data" / "calls" / "broken.mp3").write_text("no sound")
     with (folder / "sample_data" / "calls.csv").open("a") as file:

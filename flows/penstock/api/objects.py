@@ -28,6 +28,7 @@ from penstock.api.errors import (
 )
 from penstock.api.headers import parse_retry_after, parse_should_retry, request_id_of
 from penstock.api.wire import WireResponse
+from penstock.values import without_nulls
 
 _NAMED: dict[str, type[ApiError]] = {
     "invalid_request_error": BadRequest,
@@ -112,16 +113,10 @@ def _converted(raw: object, kind: type[T]) -> T:
         return msgspec.convert(raw, kind, strict=False)
     except msgspec.ValidationError as error:
         try:
-            return msgspec.convert(_without_nulls(raw), kind, strict=False)
+            return msgspec.convert(without_nulls(raw), kind, strict=False)
         except msgspec.ValidationError:
             # What it says of the answer as it came is what a person can find there.
             raise error from None
-
-
-def _without_nulls(value: object) -> object:
-    if isinstance(value, dict):
-        return {name: _without_nulls(one) for name, one in value.items() if one is not None}
-    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
 def facts_of(response: WireResponse) -> Facts:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from penstock.cli.console import say, warn
 from penstock.cli.listing import moment, shown
+from penstock.cli.live import LiveDisplay
 
 if TYPE_CHECKING:
-    from rich.live import Live
-
     from penstock.api.fine_tuning import FineTuningEvent
     from penstock.outputs.finetune.following import Course
 
@@ -20,7 +17,7 @@ _EVERY_PLAIN = 10.0
 _BAR = 40
 
 
-class JobDisplay:
+class JobDisplay(LiveDisplay):
     """Lines on standard output for what happened; on standard error how far it is.
 
     Args:
@@ -28,24 +25,8 @@ class JobDisplay:
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
-        self._live: Live | None = None
+        super().__init__(quiet=quiet)
         self._told = ("", time.monotonic())
-
-    def __enter__(self) -> Self:
-        if not self._quiet and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.live import Live
-
-            self._live = Live("", console=Console(stderr=True), refresh_per_second=5, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def happened(self, event: FineTuningEvent) -> None:
         """An event, the figures of each step aside where the bar shows them."""
@@ -68,9 +49,7 @@ class JobDisplay:
         if self._quiet:
             return
         if self._live is not None:
-            from rich.text import Text
-
-            self._live.update(Text(text))
+            self.show(text)
             return
         now = time.monotonic()
         if text != self._told[0] and now - self._told[1] >= _EVERY_PLAIN:
@@ -82,12 +61,8 @@ class JobDisplay:
         text = course.line(job_id)
         if self._live is None or not course.steps:
             self.tell(text)
-            return
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.text import Text
-
-        self._live.update(Group(ProgressBar(total=course.steps, completed=course.step, width=_BAR), Text(text)))
+        else:
+            self.show(text, course.step, course.steps, width=_BAR)
 
 
 def event_line(event: FineTuningEvent) -> str:

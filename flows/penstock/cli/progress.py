@@ -5,49 +5,32 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from penstock.cli.live import LiveDisplay
 from penstock.flow.row_count import RowCount
 from penstock.values import format_duration, format_usd
 
 if TYPE_CHECKING:
-    from rich.live import Live
-
     from penstock.execute.session import Session
 
 _EVERY_LIVE = 0.2
 _EVERY_PLAIN = 10.0
 _RATE_SECONDS = 10.0
+_BAR = 60
 
 
-class Progress:
+class Progress(LiveDisplay):
     """Shows a session's meter on standard error; `tick` may be called as often as one likes."""
 
     def __init__(self, session: Session, *, quiet: bool = False) -> None:
+        super().__init__(quiet=quiet)
         self._session = session
-        self._quiet = quiet
-        self._live: Live | None = None
         self._rows = RowCount(session.plan)
         self._began = time.monotonic()
         self._shown = self._began
         self._every = _EVERY_LIVE if sys.stderr.isatty() else _EVERY_PLAIN
         self._recent: deque[tuple[float, int, int]] = deque([(self._began, 0, 0)])
-
-    def __enter__(self) -> Self:
-        if not self._quiet and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.live import Live
-
-            self._live = Live("", console=Console(stderr=True), refresh_per_second=5, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def tick(self) -> None:
         """Show where the run is, if it is time to."""
@@ -60,13 +43,8 @@ class Progress:
         if self._live is None:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
-            return
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.text import Text
-
-        bar = ProgressBar(total=1.0, completed=self._rows.share(meter), width=60)
-        self._live.update(Group(bar, Text(text)))
+        else:
+            self.show(text, self._rows.share(meter), width=_BAR)
 
     def line(self, meter: dict[str, Any], now: float) -> str:
         """One line: rows, requests a second, tokens a minute, dollars, errors by cause, time left."""

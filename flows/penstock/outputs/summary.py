@@ -121,7 +121,9 @@ class Summary(OneFile):
         super().check(schema)
         if schema is None:
             return
-        frame = _empty(schema)
+        import polars as pl
+
+        frame = pl.DataFrame(schema.empty_table())
         for name, expression in self._groups().items():
             if (kind := self._kind(frame, f"by: {name}", expression)).is_nested():
                 raise InputError(f"by: {name!r} is {kind}; group by an element or a field of it")
@@ -194,7 +196,7 @@ class Summary(OneFile):
             return pl.LazyFrame(schema={name: pl.Null for one in used for name in one.meta.root_names()})
         schemas = [parquet.read_schema(part) for part in parts]
         common = common_schema(schemas)
-        kinds = _empty(common).schema
+        kinds = pl.DataFrame(common.empty_table()).schema
         frames: list[pl.LazyFrame] = []
         for part, schema in zip(parts, schemas, strict=True):
             others = [name for name in common.names if not schema.field(name).type.equals(common.field(name).type)]
@@ -228,14 +230,6 @@ def _ordered(order_by: str | list[str]) -> list[tuple[str, bool]]:
         name = text[: direction.start()] if direction else text
         found.append((name.strip(), direction is not None and direction[1].lower() == "desc"))
     return found
-
-
-def _empty(schema: pa.Schema) -> pl.DataFrame:
-    import polars as pl
-
-    frame = pl.from_arrow(schema.empty_table())
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101  # for mypy: of a table
-    return frame
 
 
 def _first_line(error: Exception) -> str:

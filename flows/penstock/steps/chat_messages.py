@@ -18,6 +18,7 @@ from penstock.items import Cause, Fault
 from penstock.pictures import ImageFile, UnreadableImage, data_url, find_image
 from penstock.steps.chat_settings import Message, Part
 from penstock.steps.named_files import NamedFile, content_mark
+from penstock.values import without_nulls
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _FILE = "image_file"
@@ -125,7 +126,7 @@ def given_messages(value: Any) -> str | Fault:
             return Fault(Cause.EXPRESSION, f"the messages are not JSON: {error}")
     if not isinstance(value, list):
         return Fault(Cause.EXPRESSION, "the messages are no list")
-    messages = [_without_nulls(message) for message in value]
+    messages = [without_nulls(message) for message in value]
     for number, message in enumerate(messages):
         if not isinstance(message, dict) or message.get("role") not in ROLES:
             return Fault(Cause.EXPRESSION, f"message {number + 1} is no mapping with a `role` that the API knows")
@@ -195,13 +196,6 @@ def _by_content(part: Any) -> Any:
         return part
     detail = {"detail": part["detail"]} if "detail" in part else {}
     return {"type": _FILE, "content": content_mark(_named(part)), **detail}
-
-
-def _without_nulls(value: Any) -> Any:
-    """A struct of Arrow has all fields of its kind; those that a message does not have are null."""
-    if isinstance(value, dict):
-        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
-    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _parts(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -7,14 +7,12 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from penstock.outputs.finetune.lock import ServerLock
+from penstock.outputs.finetune.at_server import AtServer, written_now
 
 if TYPE_CHECKING:
-    from penstock.api import Api
     from penstock.api.errors import ApiError
     from penstock.api.fine_tuning import FineTuningJob
 
@@ -49,20 +47,8 @@ def digest_of(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-class Jobs:
-    """Creates the job of a manifest at one server.
-
-    Args:
-        known: what was created there.
-        tell: shows in a few words what goes on.
-        note: keeps a sentence.
-    """
-
-    def __init__(self, api: Api, known: ServerLock, tell: Callable[[str], None], note: Callable[[str], None]) -> None:
-        self._api = api
-        self._known = known
-        self._tell = tell
-        self._note = note
+class Jobs(AtServer):
+    """Creates the job of a manifest at one server."""
 
     async def known(self, manifest: Mapping[str, Any]) -> FineTuningJob | None:
         """The job that the lock file names, as it stands now; None where there is none, or it is gone."""
@@ -215,4 +201,4 @@ def _is_asked_alike(job: FineTuningJob, manifest: Mapping[str, Any]) -> bool:
 
 
 def _readable(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    return {**request_of(manifest), "written": datetime.now(UTC).isoformat(timespec="seconds")}
+    return {**request_of(manifest), "written": written_now()}

@@ -319,8 +319,7 @@ class FineTune(Output):
 def _check_condition(condition: str, schema: pa.Schema, place: str) -> None:
     import polars as pl
 
-    frame = pl.from_arrow(schema.empty_table())
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101  # for mypy: of a table
+    frame = pl.DataFrame(schema.empty_table())
     try:
         kind = frame.select(pl.sql_expr(condition).alias("__condition")).schema["__condition"]
     except pl.exceptions.PolarsError as error:

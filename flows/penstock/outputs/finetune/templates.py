@@ -14,6 +14,7 @@ from penstock.expressions import renderer
 from penstock.items import Cause, Fault
 from penstock.outputs.finetune.settings import ExampleMessage, ExamplePart
 from penstock.pictures import ImageFile, UnreadableImage, data_url, find_image
+from penstock.values import without_nulls
 
 FIRST, LAST = "__first", "__last"
 """Whether a row is the first and the last one of its example."""
@@ -131,7 +132,7 @@ def json_value(value: Any, what: str) -> Any:
         except (msgspec.DecodeError, RecursionError) as error:
             raise BadExample(f"{what} is not JSON: {error}") from None
         return value
-    return _without_nulls(value)
+    return without_nulls(value)
 
 
 def tool_calls(value: Any, column: str) -> list[dict[str, Any]]:
@@ -181,10 +182,3 @@ def _text(template: str, row: Mapping[str, Any]) -> str:
     except UnicodeEncodeError:
         raise BadExample("the text holds half a character (a lone surrogate)", Cause.EXPRESSION) from None
     return text
-
-
-def _without_nulls(value: Any) -> Any:
-    """A struct of Arrow has all fields of its kind; those that a message does not have are null."""
-    if isinstance(value, dict):
-        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
-    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value

@@ -5,34 +5,20 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.outputs.finetune.lock import ServerLock
+from penstock.outputs.finetune.at_server import AtServer, written_now
 from penstock.values import format_size
 
 if TYPE_CHECKING:
-    from penstock.api import Api
     from penstock.api.files import FileObject
 
 PURPOSE = "fine-tune"
 
 
-class Uploads:
-    """Brings files to one server.
-
-    Args:
-        known: what was sent there.
-        tell: shows in a few words what goes on.
-        note: keeps a sentence.
-    """
-
-    def __init__(self, api: Api, known: ServerLock, tell: Callable[[str], None], note: Callable[[str], None]) -> None:
-        self._api = api
-        self._known = known
-        self._tell = tell
-        self._note = note
+class Uploads(AtServer):
+    """Brings files to one server."""
 
     async def file_id(self, file: Path, entry: Mapping[str, Any]) -> str:
         """The service's id of a file; sent only where the service does not hold it.
@@ -57,9 +43,9 @@ class Uploads:
             self._known.note_file(sha256, name=file.name, bytes=size, id=found.id, state="uploaded")
             self._note(f"{file.name} was found at the service as {found.id}: not uploaded again")
             return found.id
-        self._known.note_file(sha256, name=file.name, bytes=size, state="sending", id=None, at=_now())
+        self._known.note_file(sha256, name=file.name, bytes=size, state="sending", id=None, at=written_now())
         sent = await self._api.files.upload(file, PURPOSE, filename=file.name, progress=self._progress(file.name))
-        self._known.note_file(sha256, id=sent.id, state="uploaded", at=_now())
+        self._known.note_file(sha256, id=sent.id, state="uploaded", at=written_now())
         self._note(f"{file.name}: uploaded as {sent.id}, {format_size(size)}")
         return sent.id
 
@@ -99,7 +85,3 @@ class Uploads:
             self._tell(f"uploading {name}: {format_size(done)} of {format_size(size or 0)}")
 
         return tell
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
