@@ -14,6 +14,7 @@
     │   ├── AccessDenied        the key is missing, wrong, or may not use the model
     │   ├── TooManyFailures     more rows failed than the pipeline allows
     │   ├── NoSuccess           no request has succeeded for a long time
+    │   ├── LimitsDiffer        another limit is counted for all machines than the pipeline says
     │   ├── SourceChanged       the source is not what was planned any more
     │   ├── StorageFailed       the disk is full or a folder cannot be written
     │   ├── DeliveryFailed      what was published could not be brought to the service, for now
@@ -154,6 +155,12 @@ class NoSuccess(RunStopped):
     """No request succeeded for `errors.stop_after`."""
 
     reason = "no_success"
+
+
+class LimitsDiffer(RunStopped):
+    """Other runs share a limit of another size under the same account."""
+
+    reason = "limits"
 
 
 class SourceChanged(RunStopped):

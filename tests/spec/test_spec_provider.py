@@ -56,6 +56,8 @@ def test_a_mapping_sets_everything(load_yaml: Load) -> None:
     assert provider.api_key == Secret("VLLM_KEY")
     assert (provider.organization, provider.project) == (None, "p")
     assert provider.limits == Limits(64, 5000, 2_000_000)
+    shared = load_yaml(pipeline("{limits: {requests_per_minute: 600, shared: prefect}}")).spec.provider
+    assert shared.limits.as_limits == Limits(requests_per_minute=600, shared=True)
     assert provider.retry == RetryPolicy(3, 60)
     assert provider.timeouts == Timeouts(1, 2, 3)
     assert settings.prices["m"].input == 0.02
@@ -131,6 +133,8 @@ def test_a_step_that_asks_a_model_needs_a_provider(mistakes: Mistakes) -> None:
         ("{base_url: 'http://x:99999/v1'}", "not a web address", ""),
         ("{base_url: 5}", "`base_url` must be text", ""),
         ("{limits: {requests_per_minute: 0}}", "`requests_per_minute` must be 1 or more", ""),
+        ("{limits: {concurrency: 4, shared: prefect}}", "`shared` needs the rates that are shared", ""),
+        ("{limits: {requests_per_minute: 9, shared: prefekt}}", "'prefekt'", ""),
         ("{retry: {attempts: 0}}", "`attempts` must be 1 or more", ""),
         ("{timeout: {total: 0s}}", "`total` must be more than 0", ""),
         ("{prices: {m: {output: 1}}}", "give a price: input, minute, characters or image", ""),

@@ -16,12 +16,14 @@ class Limits:
         requests_per_minute: requests admitted per minute.
         tokens_per_minute: tokens admitted per minute, prompt and completion.
         shares: processes that send under the same limits; each keeps to its even share of all of them.
+        shared: whether the two rates are bought from a counter for several machines, in the place of even shares.
     """
 
     concurrency: int | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     shares: int = 1
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,11 @@ _CUT = 0.8
 _CUT_SECONDS = 15.0
 
 
+def cap_of(given: int | None, shares: int = 1) -> int:
+    """Requests in flight at most, of one process."""
+    return max(1, (CAP if given is None else given) // shares)
+
+
 class Concurrency:
     """The limit of requests in flight of one group.
 
@@ -34,13 +39,18 @@ class Concurrency:
 
     def __init__(self, given: int | None, clock: Callable[[], float], shares: int = 1) -> None:
         self._clock = clock
-        self.cap = max(1, (CAP if given is None else given) // shares)
+        self.cap = cap_of(given, shares)
         self.limit = min(self.cap, max(1, (START if given is None else START_GIVEN) // shares))
         self.in_flight = 0
         self._most_in_flight = 0
         self._successes = 0
         self._slow_start = True
         self._cut_at = -math.inf
+
+    def bound(self, given: int | None, shares: int = 1) -> None:
+        """Another limit of the user's from now on; what was found below it stays."""
+        self.cap = cap_of(given, shares)
+        self.limit = min(self.limit, self.cap)
 
     @property
     def room(self) -> bool:

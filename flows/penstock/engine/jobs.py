@@ -18,10 +18,11 @@ from penstock.api.provider import Provider
 from penstock.api.wire import Wire
 from penstock.api.wires import default_wire
 from penstock.engine.attempt import Caller
+from penstock.engine.concurrency import cap_of
 from penstock.engine.control import RunControl
 from penstock.engine.dispatch import Dispatch
 from penstock.engine.driver import Driver
-from penstock.engine.group import Group, GroupKey
+from penstock.engine.group import Group, GroupKey, account_of
 from penstock.engine.judge import Circumstances
 from penstock.engine.pack import Pack
 from penstock.engine.packing import packs
@@ -79,9 +80,15 @@ class Engine:
             client = self._client(job.provider)
             group = self._group(job.provider, job.work.model)
         dispatch = self._portal.run(_opened(job, client, group, self._room))
+        try:
+            self._drive(job, group, dispatch)
+        finally:
+            self._portal.loop.call_soon_threadsafe(group.leave, job.control, job.provider.limits)
+
+    def _drive(self, job: Job, group: Group, dispatch: Dispatch) -> None:
         requests = (Pack.of(items) for items in packs(job.items, job.work.packing, max_tokens=_most_tokens(group)))
         concurrency = group.limiter.concurrency
-        most = _most_workers(job, group)
+        most = _most_workers(job)
         driver = Driver(
             dispatch,
             requests,
@@ -108,9 +115,8 @@ class Engine:
     def _group(self, provider: Provider, model: str) -> Group:
         key = Group.key_of(provider, model)
         group = self._groups.get(key)
-        if group is None or group.limits != provider.limits:
-            # Other limits than before mean another run; what the old ones taught is of no use under them.
-            group = self._groups[key] = Group(provider.limits)
+        if group is None:
+            group = self._groups[key] = Group(provider.limits, account=account_of(provider, model))
         return group
 
     async def _close(self) -> None:
@@ -122,6 +128,7 @@ class Engine:
 async def _opened(job: Job, client: ApiClient, group: Group, room: Room) -> Dispatch:
     caller = Caller(job.work, client, group, job.control, job.provider)
     control = job.control
+    group.join(control, job.provider.limits)
     at = Circumstances(
         job.provider, job.work.endpoint, job.work.model, stop_after=control.stop_after, again=control.again
     )
@@ -130,14 +137,15 @@ async def _opened(job: Job, client: ApiClient, group: Group, room: Room) -> Disp
         group,
         job.control,
         at,
-        most_workers=_most_workers(job, group),
+        most_workers=_most_workers(job),
         room=room,
         answer_bytes=job.work.packing.answer_bytes,
     )
 
 
-def _most_workers(job: Job, group: Group) -> int:
-    cap = group.limiter.concurrency.cap
+def _most_workers(job: Job) -> int:
+    limits = job.provider.limits
+    cap = cap_of(limits.concurrency, limits.shares)
     return cap if job.concurrency is None else max(1, min(cap, job.concurrency))
 
 

@@ -20,6 +20,7 @@ from penstock.engine.bucket import Bucket, learned, per_minute, share_of
 from penstock.engine.concurrency import Concurrency
 from penstock.engine.estimates import Estimates
 from penstock.engine.pace import Pace
+from penstock.engine.shared import Bought, Listener
 
 _LARGEST_RESERVE = 0.05
 """Of a bucket's capacity, kept for requests that count more than estimated."""
@@ -48,21 +49,40 @@ class Admission:
     ended: tuple[int, int] = (0, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose rates are bought.
+
+    Attributes:
+        digest: the same on all machines; tells nothing of the key.
+        of: for messages: ``gpt-4o at https://api.openai.com/v1``.
+        listener: is told how buying goes.
+    """
+
+    digest: str
+    of: str
+    listener: Listener
+
+
 class Limiter:
     """The limits of one group: a base URL, a key and a model.
 
     Args:
         limits: what the user gave; None in it is learned.
         clock: seconds, monotonic.
+        account: where rates are bought, and who is told of it; needed for limits that are shared.
     """
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, limits: Limits, clock: Callable[[], float] = time.monotonic, account: Account | None = None
+    ) -> None:
         self._clock = clock
+        self._account = account
         self._given = limits
         self.concurrency = Concurrency(limits.concurrency, clock, limits.shares)
         now = clock()
-        self.requests: Bucket | None = per_minute(limits.requests_per_minute, now, limits.shares)
-        self.tokens: Bucket | None = per_minute(limits.tokens_per_minute, now, limits.shares)
+        self.requests: Bucket | None = self._rate("requests", limits.requests_per_minute, now)
+        self.tokens: Bucket | None = self._rate("tokens", limits.tokens_per_minute, now)
         self.pace: Pace | None = None
         self.paused_until = 0.0
         self._estimates = Estimates()
@@ -75,6 +95,36 @@ class Limiter:
         self._answered = 0
         self._untold = False
         self._share_refused = 0.0
+
+    def _rate(self, what: str, limit: int | None, now: float) -> Bucket | None:
+        account = self._account
+        if limit is None or not self._given.shared or account is None:
+            return per_minute(limit, now, self._given.shares)
+        name = f"penstock-{account.digest}-{what}"
+        return Bought(name, account.of, what, limit, listener=account.listener, clock=self._clock)
+
+    def relimit(self, limits: Limits) -> None:
+        """Keep to other limits from now on; what was learned of the server, and what was spent, stays."""
+        before, self._given = self._given, limits
+        self.concurrency.bound(limits.concurrency, limits.shares)
+        as_before = (before.shares, before.shared) == (limits.shares, limits.shared)
+        if not as_before or before.requests_per_minute != limits.requests_per_minute:
+            asked = (before.requests_per_minute, limits.requests_per_minute)
+            self.requests = self._moved(self.requests, "requests", *asked)
+        if not as_before or before.tokens_per_minute != limits.tokens_per_minute:
+            counted = (before.tokens_per_minute, limits.tokens_per_minute)
+            self.tokens = self._moved(self.tokens, "tokens", *counted)
+
+    def _moved(self, bucket: Bucket | None, what: str, before: int | None, limit: int | None) -> Bucket | None:
+        now = self._clock()
+        if limit is None:
+            # A user's own limit says nothing of the server's.
+            return bucket if before is None else None
+        moved = self._rate(what, limit, now)
+        if bucket is not None and moved is not None:
+            bucket.refill(now)
+            moved.level = min(moved.level, moved.capacity - (bucket.capacity - bucket.level))
+        return moved
 
     @property
     def max_request_tokens(self) -> int | None:

@@ -37,6 +37,7 @@ from penstock.flow.rest import ServerUnavailable
 from penstock.flow.runners import check_reach
 from penstock.flow.secret_blocks import offer_blocks
 from penstock.flow.server_folder import ServerFolder
+from penstock.flow.shared_limits import check_shared
 from penstock.flow.stopping import StopWatch, watching
 from penstock.flow.walk import walk
 from penstock.runs.record import RunRecord
@@ -103,6 +104,7 @@ def execute(
         Exception: what a defect of ours or of the user's code raised in a task.
     """
     check_reach(session.loaded.spec.runner, connection)
+    check_shared(session.loaded.spec, connection)
     offer_blocks(session.loaded.spec.key_blocks)
     execution = _Execution(session, connection)
     execution.announce()

@@ -21,6 +21,7 @@ from prefect.tasks import Task
 
 from penstock.errors import Interrupted, PenstockError
 from penstock.flow.secret_blocks import offer_blocks
+from penstock.flow.shared_limits import offer_shared_limits
 from penstock.secrets import redact
 
 # What says that the place of work broke down, not the work: the partition starts again from its journal.
@@ -65,6 +66,7 @@ def run_segment(plan_file: str, segment: str, partition: int) -> Any:
     from penstock.execute.segment import run_segment as run
 
     offer_blocks()
+    offer_shared_limits()
     try:
         return run(plan_file, segment, partition)
     except Interrupted as error:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from penstock.errors import InputError
 from penstock.faults import FAULTS, FaultRule, parse_faults
@@ -16,7 +16,7 @@ from penstock.spec.price_settings import PriceSettings
 from penstock.values import Count, Duration, FilePath, parse_duration
 
 if TYPE_CHECKING:
-    from penstock.api.provider import Provider
+    from penstock.api.provider import Limits, Provider
 
 SANDBOX_KEY = "PENSTOCK_SANDBOX_KEY"
 """The variable that holds the sandbox's key; whoever starts the sandbox sets it."""
@@ -125,6 +125,30 @@ class LimitSettings(BaseModel):
         description="Tokens per minute at most, those of the request and of the answer together.",
         examples=["2_000_000", "2M"],
     )
+    shared: Literal["prefect"] | None = Field(
+        default=None,
+        description=(
+            "`prefect`: the two rates are those of all runs on all machines with the same key and model, counted by "
+            "the Prefect server that they have in common. Left out, each run has them for itself, and its worker "
+            "processes have even shares."
+        ),
+        examples=["prefect"],
+    )
+
+    @model_validator(mode="after")
+    def _shares_something(self) -> LimitSettings:
+        if self.shared and self.requests_per_minute is None and self.tokens_per_minute is None:
+            raise ValueError("`shared` needs the rates that are shared: requests_per_minute, tokens_per_minute or both")
+        return self
+
+    @property
+    def as_limits(self) -> Limits:
+        """The limits as the engine sees them."""
+        from penstock.api.provider import Limits
+
+        return Limits(
+            self.concurrency, self.requests_per_minute, self.tokens_per_minute, shared=self.shared is not None
+        )
 
 
 class RetrySettings(BaseModel):
@@ -185,10 +209,10 @@ class _Common(BaseModel):
     )
 
     def _policies(self) -> dict[str, Any]:
-        from penstock.api.provider import Limits, RetryPolicy, Timeouts
+        from penstock.api.provider import RetryPolicy, Timeouts
 
         return {
-            "limits": Limits(**self.limits.model_dump()),
+            "limits": self.limits.as_limits,
             "retry": RetryPolicy(**self.retry.model_dump()),
             "timeouts": Timeouts(**self.timeout.model_dump()),
         }
