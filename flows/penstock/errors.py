@@ -20,6 +20,7 @@
     │   ├── DeliveryFailed      what was published could not be brought to the service, for now
     │   └── FunctionFailed      a function of the user's own raised; its exception is the cause
     ├── RunLocked               another run of the same pipeline is going on
+    ├── TakenOver               another worker of the run has the partition now
     ├── UnusableAnswer          a step cannot read what the server sent: asked again, then an error row
     │   ├── AskAgain            the answer is not as it should be: the next request tells the model why
     │   └── InvalidAnswer       the answer is not as it should be, and that is the end of it: an error row
@@ -216,6 +217,10 @@ class RequestFailed(PenstockError):
 
 class RunLocked(PenstockError):
     """Another run holds the state folder of this pipeline."""
+
+
+class TakenOver(PenstockError):
+    """Another worker has the partition now: this one was cut off and has come back, and must not ask on."""
 
 
 class AccountError(PenstockError):

@@ -26,6 +26,7 @@ SERVES = "it runs until Ctrl-C; the fixture below and tests/sandbox start the sa
 ASKS = "it needs the server of the command before on a fixed port; tests/sandbox asks the same of a free one"
 SCHEDULED = "it needs a Prefect server of its own for long; tests/flow/test_flow_nights.py runs the same"
 CLUSTER = "it needs several machines; tests/flow/test_flow_machines.py runs the same on one"
+RAY = "Ray is not among the development tools; tests/flow/test_flow_ray.py runs the same where it is installed"
 POSTGRES = "it changes the machine; tests/flow/test_flow_nights.py runs on a PostgreSQL of its own when it is asked to"
 QUICKSTART = (
     "python3 -m venv .venv && .venv/bin/pip install --quiet --editable . "
@@ -56,6 +57,10 @@ NOT_RUN = {
     "export PREFECT_API_URL=http://head:4200/api": CLUSTER,
     "dask worker tcp://head:8786 --nworkers 1 --nthreads 2": CLUSTER,
     "penstock run pipeline.yaml --state /shared/penstock": CLUSTER,
+    "export RAY_AUTH_MODE=token": RAY,
+    "ray get-auth-token --generate": RAY,
+    "ray start --head --num-cpus 0 --ray-client-server-port 10001": RAY,
+    "ray start --address head:6379 --num-cpus 1": RAY,
     "apt-get install postgresql": POSTGRES,
     "sudo -u postgres createuser prefect": POSTGRES,
     "sudo -u postgres createdb --owner prefect prefect": POSTGRES,
@@ -66,7 +71,7 @@ NOT_RUN = {
 NOT_RUN_PYTHON = {Path("docs/guide/sandbox.md"): "a piece of a test; tests/sandbox has such tests in whole"}
 RUN_AS = {QUICKSTART: ".venv/bin/penstock run pipelines/embed_reviews.yaml"}
 """Commands of which only the end is run, because the rest would install what is installed."""
-PROGRAMS = {"export", "cd", "source", "penstock", "prefect", "dask", "apt-get", "sudo"}
+PROGRAMS = {"export", "cd", "source", "penstock", "prefect", "dask", "ray", "apt-get", "sudo"}
 """What a shell fence may begin with where it is not on the PATH of the tests."""
 EXIT_CODES = {
     ("guide/getting-started.md", "penstock run pipelines/embed_reviews.yaml -p longest=100000"): 1,

@@ -1,4 +1,4 @@
-"""A Dask cluster by address, of which a worker is killed: the run is complete, and little is asked twice."""
+"""Dask, by address and started for the run: workers that are killed, cut off or cancelled lose and pay nothing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,21 @@ from typing import Any
 
 import psutil
 import pytest
-from test_flow_machines import command, ended, machines, pipeline, prove, reports, sandbox, undisturbed, until
+from test_flow_machines import (
+    command,
+    ended,
+    machines,
+    pipeline,
+    prove,
+    record,
+    reports,
+    sandbox,
+    undisturbed,
+    until,
+)
 
+from penstock.flow import embedded
+from penstock.flow.rest import Api, call
 from penstock.sandbox.launch import SandboxProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.prefect]
@@ -33,8 +46,9 @@ def dask(*words: str, environ: dict[str, str]) -> subprocess.Popen[bytes]:
 
 @pytest.fixture
 def cluster(machines: dict[str, str], tmp_path: Path) -> Iterator[str]:
-    """The address of a scheduler with two workers."""
+    """The address of a scheduler with two workers, which gives up one that it does not hear for ten seconds."""
     told = tmp_path / "scheduler.json"
+    machines = {**machines, "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10s"}
     processes = [
         dask(
             "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(told),
@@ -56,17 +70,51 @@ def cluster(machines: dict[str, str], tmp_path: Path) -> Iterator[str]:
         process.wait()
 
 
+def worker(path: Path) -> int:
+    """One of the run's workers."""
+    found = int(reports(path)[0]["worker"].split("-")[-2])
+    assert "dask" in " ".join(psutil.Process(found).cmdline())
+    return found
+
+
 def test_a_dask_worker_that_is_killed_costs_its_requests_in_flight(
     machines: dict[str, str], cluster: str, sandbox: SandboxProcess, undisturbed: Any, tmp_path: Path
 ) -> None:
     path = pipeline(tmp_path / "run", sandbox.url, runner={"kind": "dask", "address": cluster, "workers": 2})
     process = command(path, machines)
     until(lambda: len(reports(path)) >= 2 and sandbox.stats()["total_requests"] > 60, process)
-    victim = int(reports(path)[0]["worker"].split("-")[-2])
-    assert "dask" in " ".join(psutil.Process(victim).cmdline())
-    os.kill(victim, signal.SIGKILL)
+    os.kill(worker(path), signal.SIGKILL)
     code, said = ended(process)
     assert code == 0, said
     # Each worker has half of the 8 that may be in flight.
     prove(path, sandbox, undisturbed, lost=4)
     assert "Traceback" not in said
+
+
+def test_a_run_in_local_dask_workers_that_is_cancelled_in_prefect_stops_within_seconds_and_goes_on_later(
+    machines: dict[str, str], sandbox: SandboxProcess, undisturbed: Any, tmp_path: Path
+) -> None:
+    path = pipeline(tmp_path, sandbox.url, runner={"kind": "dask", "workers": 2})
+    process = command(path, machines)
+    until(lambda: len(reports(path)) >= 2 and sandbox.stats()["total_requests"] > 60, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert {int(one["worker"].split("-")[-2]) for one in reports(path)} <= {child.pid for child in children}
+    flow_run = f"/flow_runs/{record(path)['flow_run_id']}"
+    server = embedded.status().record
+    assert server is not None
+    api = Api(server.url)
+    began = time.monotonic()
+    call(api, "POST", f"{flow_run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}}, patience=10)
+    code, said = ended(process)
+    # Two seconds till it is seen, one till the workers know, up to four for what is in flight, and Dask's own end.
+    assert time.monotonic() - began < 20
+    seen = record(path)
+    assert (code, seen["status"], seen["message"]) == (130, "interrupted", "the run was cancelled in Prefect"), said
+    assert "Traceback" not in said
+    assert call(api, "GET", flow_run, patience=10).body["state_type"] == "CANCELLED"
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+    # Each answer that was paid for is in a part or a journal: none of them is asked for again.
+    code, said = ended(command(path, machines))
+    assert code == 0, said
+    prove(path, sandbox, undisturbed)

@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 
@@ -52,6 +52,7 @@ class Dispatch:
         most_workers: requests in flight at most, below the group's own limit.
         room: what answers may take in memory until `stored` is called for them.
         answer_bytes: about what one item's answer takes.
+        check: called before each request; what it raises ends the job.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Dispatch:
         most_workers: int,
         room: Room,
         answer_bytes: int = 0,
+        check: Callable[[], object] = lambda: None,
     ) -> None:
         self.outbox: Outbox = SimpleQueue()
         self._caller = caller
@@ -73,6 +75,7 @@ class Dispatch:
         self._most_workers = most_workers
         self._room = Share(room)
         self._answer_bytes = answer_bytes
+        self._check = check
         self._loop = asyncio.get_running_loop()
         self._ready: deque[Pack] = deque()
         self._delayed: list[tuple[float, int, Pack]] = []
@@ -178,6 +181,7 @@ class Dispatch:
         return None
 
     async def _reserve(self, pack: Pack) -> Reservation:
+        self._check()
         model, expected, name = self._at.model, self._caller.expected(pack), self._at.provider.name
         while (reservation := self._control.reserve(model, pack.tokens, expected, provider=name)) is None:
             # Only at the very end of a budget: what is under way may cost less than was set aside for it.

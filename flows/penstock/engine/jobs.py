@@ -39,6 +39,7 @@ class Job:
         items: pulled lazily, in the thread that calls `Engine.run`.
         sink: called in that thread too.
         concurrency: requests of this job in flight at most, below the provider's limit.
+        check: called before each request, in the loop's thread, so it must be quick; what it raises ends the job.
     """
 
     work: Work
@@ -47,6 +48,7 @@ class Job:
     provider: Provider
     control: RunControl
     concurrency: int | None = None
+    check: Callable[[], object] = lambda: None
 
 
 class Engine:
@@ -72,7 +74,7 @@ class Engine:
         Raises:
             RunStopped: the run stops; what was answered is with the sink, the rest is undone.
             InputError: the key is not set, or a budget in dollars meets an unknown price.
-            Exception: what the source, the sink or the step raised.
+            Exception: what the source, the sink, the step or the job's `check` raised.
         """
         job.control.check()
         job.control.require_price(job.work.model, provider=job.provider.name)
@@ -140,6 +142,7 @@ async def _opened(job: Job, client: ApiClient, group: Group, room: Room) -> Disp
         most_workers=_most_workers(job),
         room=room,
         answer_bytes=job.work.packing.answer_bytes,
+        check=job.check,
     )
 
 

@@ -46,6 +46,7 @@ class ApiPart:
     Attributes:
         name: the step's id.
         wire: what names its answers.
+        journal: of the partition, open; it is closed when `write` has returned.
         store: the folder of the pipeline's state, with the answers of before.
         place: where files of answers go, see `Saving`.
         retry_causes: which failures of before are asked again; None for all.
@@ -56,6 +57,7 @@ class ApiPart:
     step: ApiStep
     wire: str
     files: PartFiles
+    journal: Journal
     provider: Provider
     control: RunControl
     keys: list[str]
@@ -69,30 +71,28 @@ class ApiPart:
         asking = questions(rows.frame, self.name, self.step, counter(self.step.model), self.keys)
         usage_name = f"{self.name}_usage"
         self._stop_at(asking.asked.errors)
-        journal = Journal(self.files.journal, self.wire)
-        try:
-            # One part at a time, see below.
-            with _WRITING:
-                seed_journal(journal, self.store, self.wire, asking.digests)
-            self._forget_misfits(asking, journal)
-            carried = carried_errors(
-                self.files.errors,
-                asking,
-                rows.frame,
-                answered=journal.answered,
-                retry_causes=self.retry_causes,
-                keys=self.keys,
-            )
-            failures = self._ask(asking, journal, carried)
-            rows.errors += [*asking.asked.errors, *carried]
-            rows.errors += self._errors(failures, asking, journal, rows.frame, {error.number for error in carried})
-            lost = {error.number for error in rows.errors if error.step == self.name}
-            rows.frame = rows.frame.filter(~rows.frame[ROW].is_in(sorted(lost)))
-            counts = finish(rows)
-            self._write_part(rows, asking, journal, usage_name, counts)
-        except BaseException:
-            journal.close()
-            raise
+        journal = self.journal
+        # One part at a time, see below.
+        with _WRITING:
+            seed_journal(journal, self.store, self.wire, asking.digests)
+        self._forget_misfits(asking, journal)
+        carried = carried_errors(
+            self.files.errors,
+            asking,
+            rows.frame,
+            answered=journal.answered,
+            retry_causes=self.retry_causes,
+            keys=self.keys,
+        )
+        failures = self._ask(asking, journal, carried)
+        rows.errors += [*asking.asked.errors, *carried]
+        rows.errors += self._errors(failures, asking, journal, rows.frame, {error.number for error in carried})
+        lost = {error.number for error in rows.errors if error.step == self.name}
+        rows.frame = rows.frame.filter(~rows.frame[ROW].is_in(sorted(lost)))
+        # Whoever has the partition now writes its files.
+        journal.check()
+        counts = finish(rows)
+        self._write_part(rows, asking, journal, usage_name, counts)
         if not self.step.in_table or asking.asked.in_pieces or not journal.answered.issubset(asking.digests):
             # The part has not these answers as they came, or not all of them. It is made again when a row fails here or
             # comes late from the step before, or a setting changes, and then they are taken from the journal.
@@ -152,7 +152,10 @@ class ApiPart:
             if digest in wanted and digest not in answered
         ]
         if items:
-            engine().run(Job(self.step, items, sink, self.provider, self.control, concurrency=self.step.concurrency))
+            most = self.step.concurrency
+            engine().run(
+                Job(self.step, items, sink, self.provider, self.control, concurrency=most, check=journal.check)
+            )
         return sink.failures
 
     def _write_part(
@@ -174,6 +177,7 @@ class ApiPart:
         schema = pa.schema([*part_writer.arrow_schema(rows.frame), *answers.schema])
 
         def final() -> dict[str, Any]:
+            journal.check()
             named = {file for payload in asking.asked.payloads.values() for file in self.step.named_files(payload)}
             lists = FileLists(counts["made"], sorted(named), list(dict.fromkeys(saving.written)))
             write_file_lists(self.files.file_lists, lists)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from penstock.sources import open_source
 from penstock.spec.model import Spec, restore
 from penstock.steps import ApiStep
 from penstock.tables.failures import RowError, error_frame
+from penstock.tables.journal import Journal
 from penstock.tables.parts import read_counts, whole_or_absent, write_part
 from penstock.tables.state import State
 
@@ -93,6 +94,15 @@ class SegmentRun:
         files = state.part_files(segment.id, partition.fingerprints[segment.id])
         if (done := self._done_before(files.part)) is not None:
             return done
+        steps = [self.spec.steps[place] for place in segment.steps]
+        if not (steps and isinstance(steps[-1], ApiStep)):
+            return self._written(segment, partition, state, None)
+        # Opened before all else: from here on a worker that had the partition before knows that it has it no more.
+        with closing(Journal(files.journal, segment.wire, shared=self.plan.processes > 0)) as journal:
+            return self._written(segment, partition, state, journal)
+
+    def _written(self, segment: Segment, partition: Partition, state: State, journal: Journal | None) -> dict[str, Any]:
+        files = state.part_files(segment.id, partition.fingerprints[segment.id])
         rows = self._read_source(partition) if segment.reads is None else part_rows(segment, partition, state)
         came_in = rows.read
         named = keys_of(self.spec, self.plan, segment)
@@ -111,13 +121,14 @@ class SegmentRun:
             self._write_errors(files.errors, rows.errors, key_types)
             return counts
 
-        if isinstance(last, ApiStep):
+        if isinstance(last, ApiStep) and journal is not None:
             provider = provider_for(self.plan, self.spec, last)
             part = ApiPart(
                 last.name,
                 last,
                 segment.wire,
                 files,
+                journal,
                 provider,
                 self.control,
                 keys,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import socket
@@ -52,9 +53,13 @@ def _dask(settings: RunnerSettings, processes: int) -> Any:
 def _ray(settings: RunnerSettings, processes: int) -> Any:
     from prefect_ray.task_runners import RayTaskRunner
 
+    # Ray's own notes would stand in the middle of the progress display.
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if settings.address:
-        return RayTaskRunner(address=settings.address)
-    return RayTaskRunner(init_kwargs={"num_cpus": processes, "include_dashboard": False, "log_to_driver": False})
+        return RayTaskRunner(address=settings.address, init_kwargs=quiet)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Without an address Ray takes any cluster that it finds on this machine, or in its environment.
+    return RayTaskRunner(address="local", init_kwargs={**quiet, "num_cpus": processes, "include_dashboard": False})
 
 
 class RenewablePool(ProcessPoolTaskRunner):

@@ -7,6 +7,7 @@ in a state whose message has passed `redact`, and which holds the exception in m
 
 from __future__ import annotations
 
+import errno
 import pickle
 import traceback
 from concurrent.futures import BrokenExecutor
@@ -31,6 +32,9 @@ _NOT_BREAKDOWNS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADi
 
 def is_breakdown(error: object) -> bool:
     """Whether `error` may well not happen a second time, on this or another worker."""
+    if isinstance(error, OSError) and error.errno == errno.ESTALE:
+        # On a network file system: another worker has put its journal in the place of this one's.
+        return False
     return isinstance(error, _BREAKDOWNS) and not isinstance(error, (PenstockError, *_NOT_BREAKDOWNS))
 
 

@@ -152,7 +152,7 @@ def _sweep(target: Path) -> None:
     """Remove what processes that died while they wrote left beside the file."""
     from penstock.tables.state import is_alive
 
-    name = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.tmp")
+    name = re.compile(rf"\.{re.escape(target.name)}\.(\d+)(\.[0-9a-f]+)?\.tmp")
     for left in list(target.parent.iterdir()):
         match = name.fullmatch(left.name)
         if match and (int(match[1]) == os.getpid() or not is_alive(int(match[1]))):

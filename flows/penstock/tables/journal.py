@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from penstock.errors import InputError
+from penstock.tables.own_file import open_own
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,6 +50,24 @@ class _Frames:
         metadata = (self.schema.metadata if self.schema is not None else None) or {}
         return str(metadata.get(_WIRE, b"").decode())
 
+    def read_on(self, file: BinaryIO) -> int:
+        """Take in what follows in the file, one frame at a time, up to the first that is not whole; the end so far."""
+        import pyarrow as pa
+
+        file.seek(self.end)
+        if self.end == 0 and file.read(len(_MAGIC)) != _MAGIC:
+            return 0
+        while (content := _whole_frame(file)) is not None:
+            end = file.tell()
+            if self.schema is None:
+                self.schema = pa.ipc.read_schema(pa.py_buffer(content))
+                self.end = end
+                continue
+            batch = pa.ipc.read_record_batch(pa.py_buffer(content), self.schema)
+            padding = -(_FRAME.size + len(content)) % _ALIGN
+            self.add(end - padding - len(content), len(content), end, batch.column(0).to_pylist())
+        return self.end
+
     def add(self, start: int, size: int, end: int, digests: Sequence[bytes]) -> None:
         """Take in one batch; of what was answered twice, the last answer counts."""
         for row, digest in enumerate(digests):
@@ -67,15 +86,16 @@ class Journal:
     Args:
         path: the file.
         wire: what names the answers of a new journal for others than its own part, see `penstock.tables.answers`.
+        shared: whether a worker on another machine may have it open, see `penstock.tables.own_file`.
     """
 
-    def __init__(self, path: Path, wire: str = "") -> None:
+    def __init__(self, path: Path, wire: str = "", *, shared: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._wire = wire
-        self._frames = _scan(path)
-        self._file = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-        os.ftruncate(self._file, self._frames.end)
+        self._frames = _Frames()
+        self._own = open_own(path, self._frames.read_on, shared=shared)
+        self._file = self._own.handle
         self._cache: OrderedDict[int, pa.RecordBatch] = OrderedDict()
         self._dirty = threading.Event()
         self._closed = threading.Event()
@@ -99,7 +119,9 @@ class Journal:
         Raises:
             OSError: the disk is full or gone; also for an earlier `fsync` that failed.
             InputError: its columns are not those of the batches before.
+            TakenOver: another worker has the journal now.
         """
+        self.check()
         if self._sync_error is not None:
             raise self._sync_error
         if self._frames.schema is None:
@@ -113,6 +135,14 @@ class Journal:
         self._write(_framed(content))
         self._frames.add(start, len(memoryview(content)), self._frames.end, batch.column(0).to_pylist())
         self._dirty.set()
+
+    def check(self) -> None:
+        """Make sure that the journal is still this worker's own.
+
+        Raises:
+            TakenOver: another one has it now.
+        """
+        self._own.check()
 
     def take(self, digests: Sequence[bytes]) -> pa.Table:
         """The answers to `digests`, in that order, without the column `DIGEST`. Each must have been answered."""
@@ -148,8 +178,10 @@ class Journal:
 
     def discard(self) -> None:
         """Close, and remove the file: its answers stand in a part."""
+        is_own = self._own.is_own
         self.close()
-        self.path.unlink(missing_ok=True)
+        if is_own:
+            self.path.unlink(missing_ok=True)
 
     def _batch(self, frame: int) -> pa.RecordBatch:
         import pyarrow as pa
@@ -217,28 +249,6 @@ def _runs(places: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
     return runs
 
 
-def _scan(path: Path) -> _Frames:
-    """Read a journal from its beginning, one frame at a time, up to the first that is not whole."""
-    import pyarrow as pa
-
-    frames = _Frames()
-    if not path.exists():
-        return frames
-    with path.open("rb") as file:
-        if file.read(len(_MAGIC)) != _MAGIC:
-            return frames
-        offset = len(_MAGIC)
-        while (content := _whole_frame(file)) is not None:
-            start, offset = offset + _FRAME.size, file.tell()
-            if frames.schema is None:
-                frames.schema = pa.ipc.read_schema(pa.py_buffer(content))
-                frames.end = offset
-                continue
-            batch = pa.ipc.read_record_batch(pa.py_buffer(content), frames.schema)
-            frames.add(start, len(content), offset, batch.column(0).to_pylist())
-    return frames
-
-
 def _framed(content: Any) -> list[Any]:
     size = len(memoryview(content))
     padding = -(_FRAME.size + size) % _ALIGN
@@ -272,7 +282,9 @@ class Scanned:
 def scan_journal(path: Path) -> Scanned | None:
     """Where the answers of a journal stand that nobody writes to; None where there are none, or nothing names them."""
     try:
-        frames = _scan(path)
+        frames = _Frames()
+        with path.open("rb") as file:
+            frames.read_on(file)
     except FileNotFoundError:
         return None
     if not frames.wire or not frames.places:

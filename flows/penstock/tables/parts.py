@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,8 @@ ROW_GROUP_BYTES = 8 << 20
 def whole_or_absent(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it after an fsync when the block ends well, and removed otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # The process alone does not tell writers apart: another machine may have one of the same number.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         sync_file(temporary)
