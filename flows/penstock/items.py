@@ -146,8 +146,7 @@ class AnswerRows(NamedTuple):
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A response: one row per payload of the request, in its order, as columns or as values."""
 
     columns: pa.RecordBatch | AnswerRows
@@ -201,8 +200,7 @@ class Work(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(NamedTuple):
     """Answered items. `usd` is what all attempts of the request cost together, None when the price is unknown."""
 
     items: Sequence[Item]

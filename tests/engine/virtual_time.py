@@ -209,8 +209,8 @@ def _settled(dispatch: Dispatch) -> int:
     count = 0
     while True:
         try:
-            outcome = dispatch.outbox.get_nowait()
+            outcomes = dispatch.outbox.get_nowait()
         except Empty:
             return count
-        assert isinstance(outcome, Delivered | Ended), outcome
-        count += isinstance(outcome, Delivered)
+        assert all(isinstance(one, Delivered | Ended) for one in outcomes), outcomes
+        count += sum(isinstance(one, Delivered) for one in outcomes)

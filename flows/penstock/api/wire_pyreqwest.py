@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penstock.api.provider import Timeouts
 from penstock.api.wire import (
@@ -62,7 +62,7 @@ class PyreqwestWire:
         reused = kept.begin()
         try:
             async with builder.build_streamed() as response:
-                headers = _headers(response.headers)
+                headers = _Headers(response.headers)
                 body = await self._body(response, headers)
                 kept.end(headers)
                 return WireResponse(response.status, headers, body)
@@ -140,18 +140,30 @@ def _timeout_detail(error: RequestError, causes: list[str]) -> str:
     return f"the server was silent for too long, or took too long in all ({error.message})"
 
 
-def _headers(given: HeaderMap) -> dict[str, str]:
-    try:
-        return dict(given.items())
-    except ValueError:
-        return _text_headers(given)
+class _Headers(Mapping[str, str]):
+    """Response headers by name: few of twenty are ever looked at, so none is converted before."""
 
+    __slots__ = ("_given",)
 
-def _text_headers(given: HeaderMap) -> dict[str, str]:
-    headers = {}
-    for name in given.keys():  # noqa: SIM118  # iterating over the map itself may convert values too
+    def __init__(self, given: HeaderMap) -> None:
+        self._given = given
+
+    def __getitem__(self, name: str) -> str:
         try:
-            headers[name] = given[name]
+            values = self._given.getall(name)
         except ValueError:
-            headers[name] = ""
-    return headers
+            # A value that is no text says nothing.
+            return ""
+        if not values:
+            raise KeyError(name)
+        return values[-1]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of any mapping, without the cost of an exception for each header that is not there."""
+        return self[name] if name in self._given else default
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(self._given.keys()))
+
+    def __len__(self) -> int:
+        return self._given.keys_len()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from penstock.api.bodies import error_text, first_bytes, usage_in
 from penstock.api.client import JSON, ApiClient
@@ -34,8 +33,7 @@ from penstock.values import format_duration
 _SLACK_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Success:
+class Success(NamedTuple):
     """A read answer; `usd` of this attempt, None when unknown."""
 
     answer: Answer
@@ -43,8 +41,7 @@ class Success:
     usd: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(NamedTuple):
     """An attempt without an answer, and what it cost nevertheless."""
 
     error: ApiError
@@ -52,8 +49,7 @@ class Lost:
     usd: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(NamedTuple):
     """A read answer that the model should mend: what to ask it next, and what this attempt cost."""
 
     payload: object
@@ -163,7 +159,7 @@ class Caller:
 
     def _answered(self, response: WireResponse, usage: Usage, pack: Pack, admission: Admission) -> float | None:
         counted = usage.prompt_tokens + usage.completion_tokens
-        told = parse_ratelimit(response.headers)
+        told = parse_ratelimit(response.headers) if self._group.limiter.listens else None
         self._group.succeeded(admission, self._work.endpoint, told, counted or None)
         return self._ended(str(response.status), pack, usage, success=True)
 

@@ -32,6 +32,8 @@ GRACE_SECONDS = 3.0
 _LAST_SECONDS = 0.5
 _TICK_SECONDS = 0.25
 _BUDGET_POLL_SECONDS = 0.02
+_GATHERING_SECONDS = 0.05
+"""Single answers that come home within it are kept together: waking a thread for each costs more than reading it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class Ended:
     error: BaseException | None = None
 
 
-Outbox = SimpleQueue[Delivered | Failed | Ended]
+Outbox = SimpleQueue[list[Delivered | Failed | Ended]]
+"""Outcomes in the order in which they came, those that came home together at once."""
 
 
 class Dispatch:
@@ -83,6 +86,8 @@ class Dispatch:
         self._idle: deque[tuple[asyncio.Future[None], asyncio.Task[None]]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._before_sending: set[asyncio.Task[None]] = set()
+        self._gathered: list[Delivered | Failed | Ended] = []
+        self._handing: asyncio.TimerHandle | None = None
         self._outstanding = 0
         self._exhausted = False
         self._stopping = False
@@ -209,7 +214,8 @@ class Dispatch:
             request_id = request_id_of(attempted.response.headers)
             pack.charge(attempted.answer.usage, attempted.usd)
             answer = Answer(attempted.answer.columns, pack.spent)
-            self.outbox.put(Delivered(pack.items, answer, pack.attempts, request_id, pack.usd))
+            self._gathered.append(Delivered(pack.items, answer, pack.attempts, request_id, pack.usd))
+            self._hand_over_soon(at_once=len(pack.items) > 1)
             self._outstanding -= 1
         elif isinstance(attempted, Again):
             self._ask_again(pack, attempted)
@@ -262,7 +268,7 @@ class Dispatch:
         error = lost.error
         for item, (usage, usd) in zip(pack.items, pack.shares(), strict=True):
             self._control.item_failed(error.cause)
-            self.outbox.put(
+            self._gathered.append(
                 Failed(
                     item,
                     error.cause,
@@ -276,6 +282,21 @@ class Dispatch:
                 )
             )
         self._outstanding -= 1
+        self._hand_over_soon()
+
+    def _hand_over_soon(self, *, at_once: bool = False) -> None:
+        if at_once or len(self._gathered) >= max(self._group.limiter.concurrency.limit // 2, 8):
+            self._hand_over()
+        elif self._handing is None:
+            self._handing = self._loop.call_later(_GATHERING_SECONDS, self._hand_over)
+
+    def _hand_over(self) -> None:
+        if self._handing is not None:
+            self._handing.cancel()
+            self._handing = None
+        if self._gathered:
+            gathered, self._gathered = self._gathered, []
+            self.outbox.put(gathered)
 
     # -- timers
 
@@ -322,7 +343,8 @@ class Dispatch:
                 timer.cancel()
         self._dismiss_idle()
         self._control.work_ended()
-        self.outbox.put(Ended(self._error))
+        self._gathered.append(Ended(self._error))
+        self._hand_over()
 
     def _dismiss_idle(self) -> None:
         while self._idle:

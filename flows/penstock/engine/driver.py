@@ -7,7 +7,7 @@ holds up the network, and their exceptions arise where they belong.
 from __future__ import annotations
 
 import errno
-import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 from queue import Empty
@@ -20,8 +20,6 @@ from penstock.items import Delivered, Failed, Sink
 
 _MOST_PACKS_AT_ONCE = 64
 _SPARE_PACKS = 8
-_GATHERED = 16
-_GATHERING_SECONDS = 0.005
 STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
 """What the system says of a disk that is full, closed or broken: no bug, and the run can be resumed."""
 
@@ -51,6 +49,7 @@ class Driver:
         self._control = control
         self._width = width
         self._call = call
+        self._arrived: deque[Delivered | Failed | Ended] = deque()
         self._exhausted = False
         self._packs_handed = 0
         self._items_handed = 0
@@ -108,18 +107,19 @@ class Driver:
         return (self._items_handed - self._items_settled) * self._packs_handed // self._items_handed
 
     def _outcomes(self, *, wait: bool) -> Iterator[Delivered | Failed | Ended]:
-        outbox = self._dispatch.outbox
         if wait:
-            first = outbox.get()
-            yield first
-            if isinstance(first, Delivered) and len(first.items) == 1 and outbox.qsize() < _GATHERED:
-                # Single answers that come home together are kept together, at a fraction of the cost.
-                time.sleep(_GATHERING_SECONDS)
+            yield self._next()
         while True:
             try:
-                yield outbox.get_nowait()
+                yield self._next(wait=False)
             except Empty:
                 return
+
+    def _next(self, *, wait: bool = True) -> Delivered | Failed | Ended:
+        # What came together is taken one by one: an exception on the way leaves the rest where it can be taken again.
+        if not self._arrived:
+            self._arrived.extend(self._dispatch.outbox.get(block=wait))
+        return self._arrived.popleft()
 
     def _take(self, outcome: Delivered | Failed) -> None:
         if isinstance(outcome, Delivered):
@@ -166,7 +166,7 @@ class Driver:
     def _give_up(self) -> None:
         """An exception of the source, the sink or a signal is on its way: keep what is paid, then let it go on."""
         self._call(self._dispatch.stop)
-        while not isinstance(outcome := self._dispatch.outbox.get(), Ended):
+        while not isinstance(outcome := self._next(), Ended):
             self._take(outcome)
         self._keep()
         self._over = True

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from penstock.api.headers import Allowance, RateLimits
 from penstock.api.provider import Limits
@@ -28,10 +28,11 @@ _REFUSALS_BEFORE_PROBING = 2
 _MANY_REFUSED = 0.15
 """Of about the last fifty answers: below it refusals are accidents, and no sign of a limit that nobody told."""
 _MEMORY = 0.98
+_HEARD_SECONDS = 0.005
+"""What answers say about limits is listened to so often: of hundreds a second, each says nearly the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """Leave to send one request.
 
     Attributes:
@@ -95,6 +96,12 @@ class Limiter:
         self._answered = 0
         self._untold = False
         self._share_refused = 0.0
+        self._heard_at = -math.inf
+
+    @property
+    def listens(self) -> bool:
+        """Whether it is time to `learn` from a success again; a refusal always tells something new."""
+        return self._clock() - self._heard_at >= _HEARD_SECONDS
 
     def _rate(self, what: str, limit: int | None, now: float) -> Bucket | None:
         account = self._account
@@ -230,7 +237,7 @@ class Limiter:
 
     def learn(self, told: RateLimits, admission: Admission) -> None:
         """Take over what an answer to `admission` says about limits and what is left of them."""
-        now = self._clock()
+        now = self._heard_at = self._clock()
         age = now - admission.began
         if told.requests is not None:
             asked = self._told(told.requests, self._given.requests_per_minute)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from penstock.engine.packing import halves
 from penstock.items import Item, Usage
 
 _LAST_ATTEMPTS = 2
+NOTHING_YET = Usage()
+"""Of packs that no attempt has cost anything."""
 
 
 @dataclass(slots=True)
@@ -29,7 +31,7 @@ class Pack:
     sent: int = 0
     attempts: int = 0
     refused_at: float | None = None
-    spent: Usage = field(default_factory=Usage)
+    spent: Usage = NOTHING_YET
     usd: float | None = 0.0
 
     @staticmethod
@@ -39,7 +41,9 @@ class Pack:
 
     def charge(self, usage: Usage | None, usd: float | None) -> None:
         """Remember what an attempt has cost."""
-        if usage is not None:
+        if usage is not None and self.spent is NOTHING_YET:
+            self.spent = usage
+        elif usage is not None:
             self.spent = Usage(
                 usage.model or self.spent.model,
                 self.spent.prompt_tokens + usage.prompt_tokens,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _CLOSING_SECONDS = 5.0
+_SWITCH_SECONDS = 0.0005
 
 
 class Portal:
@@ -65,6 +67,8 @@ class Portal:
         self._thread.join(_CLOSING_SECONDS)
 
     def _serve(self) -> None:
+
+        sys.setswitchinterval(0.0005)
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_forever()

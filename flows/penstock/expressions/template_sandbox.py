@@ -10,7 +10,7 @@ import datetime as dt
 import decimal
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -51,6 +51,7 @@ _METHODS_OF: tuple[tuple[tuple[type, ...], frozenset[str]], ...] = (
     ((LoopContext,), frozenset({"cycle", "changed"})),
 )
 _PRINTED = (int, float, decimal.Decimal, dt.date, dt.time, dt.timedelta)
+_Render = Callable[[Mapping[str, Any]], str]
 _LINE = re.compile(r"\r\n|\r|\n")
 
 
@@ -123,22 +124,23 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         """A function from a row to its text."""
         code = self._code(text, self._tree(text))
         template = JinjaTemplate.from_code(self, code, self.make_globals(None))
+        pieces = self.plain_pieces(text)
 
         def render(row: Mapping[str, Any]) -> str:
-            pieces: list[str] = []
+            made: list[str] = []
             length = 0
             try:
                 for piece in template.generate({**row, _BUDGET: _Budget()}):
                     length += len(piece)
                     if length > LONGEST_TEXT:
                         raise ExpressionError(f"the rendered text is longer than {LONGEST_TEXT:,} characters")
-                    pieces.append(piece)
+                    made.append(piece)
             except _FAILURES as error:
                 reason = str(error) or type(error).__name__
                 raise ExpressionError(f"the template fails on this row: {reason}") from None
-            return "".join(pieces)
+            return "".join(made)
 
-        return render
+        return render if pieces is None else _plainly(pieces, render)
 
     def plain_pieces(self, text: str) -> list[tuple[str, bool]] | None:
         """The template as texts and bare columns, or None when it is more."""
@@ -201,6 +203,19 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             raise ExpressionError("the template is nested too deeply") from None
         except ValueError as error:
             raise ExpressionError(f"the template does not compile: {error}") from None
+
+
+def _plainly(pieces: Sequence[tuple[str, bool]], render: _Render) -> _Render:
+    """The same texts as `render` makes, without Jinja for rows whose columns are texts."""
+
+    def plain(row: Mapping[str, Any]) -> str:
+        try:
+            text = "".join([row[piece] if named else piece for piece, named in pieces])
+        except (LookupError, TypeError):
+            return render(row)
+        return text if len(text) <= LONGEST_TEXT else render(row)
+
+    return plain
 
 
 def _line_span(text: str, line: int) -> tuple[int, int]:

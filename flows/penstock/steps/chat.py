@@ -175,9 +175,12 @@ class Chat(ChatFields):
         from penstock.steps.chat_stream import read_stream
 
         reply = (read_stream if self.stream else read_completion)(body, self.n)
-        results = self.results
-        row = results.row(reply.choices, payloads[0])
-        return Answer(AnswerRows(results.arrow_schema(), [row]), reply.usage)
+        row = self.results.row(reply.choices, payloads[0])
+        return Answer(AnswerRows(self._result_schema, [row]), reply.usage)
+
+    @cached_property
+    def _result_schema(self) -> pa.Schema:
+        return self.results.arrow_schema()
 
     @cached_property
     def _fields(self) -> dict[str, Any]:

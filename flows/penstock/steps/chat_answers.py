@@ -144,7 +144,7 @@ def in_order(found: dict[int, Choice], count: int) -> list[Choice]:
     Raises:
         UnusableAnswer: others are there.
     """
-    if sorted(found) != list(range(count)):
+    if not (count == len(found) == 1 and 0 in found) and sorted(found) != list(range(count)):
         shown = ", ".join(map(str, sorted(found)[:10])) or "none"
         raise UnusableAnswer(f"{count} choices were asked for, 0 to {count - 1}, and these came: {shown}")
     return [found[index] for index in range(count)]
@@ -164,6 +164,8 @@ def read_usage(model: str | None, usage: object) -> Usage:
 
 
 def _count(value: object) -> int:
+    if type(value) is int and 0 <= value <= _MOST_TOKENS:
+        return value
     is_count = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _MOST_TOKENS
     return int(value) if is_count and isinstance(value, int | float) else 0
 

@@ -40,9 +40,9 @@ class Conversation:
     """
 
     def __init__(self, messages: Sequence[Message], folder: str) -> None:
-        self._messages = messages
+        self._messages = [(message, [(part, _template(part)) for part in message.parts]) for message in messages]
         self._folder = folder
-        texts = [(message.role, text) for message in messages for text in map(_template, message.parts)]
+        texts = [(message.role, text) for message, parts in self._messages for _, text in parts]
         self.columns = sorted({column for _, text in texts for column in _columns_of(text)})
         asking = [text for role, text in texts if _columns_of(text) and role not in {"system", "developer"}]
         # A row asks nothing where all that it could say itself is blank, whatever else stands around it.
@@ -53,13 +53,13 @@ class Conversation:
         spoken: set[str] = set()
         messages: list[dict[str, Any]] = []
         try:
-            for message in self._messages:
+            for message, parts in self._messages:
                 content: list[dict[str, Any]] = []
-                for part in message.parts:
-                    text = _checked_text(_render(_template(part))(row))
+                for part, template in parts:
+                    text = _checked_text(_render(template)(row))
                     if not text.strip():
                         continue
-                    spoken.add(_template(part))
+                    spoken.add(template)
                     made = self._part(part, text)
                     if isinstance(made, Fault):
                         return made
