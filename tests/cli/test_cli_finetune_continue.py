@@ -89,7 +89,8 @@ def test_nothing_is_sent_unless_somebody_agrees(server: SandboxProcess, answer: 
     done = go_on(server, stdin=answer)
     assert done.exit_code == code
     assert "Upload 1 file of model" in done.output
-    assert "and train gpt-4o-mini-2024-07-18?" in done.output
+    assert "and train gpt-4o-mini-2024-07-18 for 1 epoch: " in done.output
+    assert " tokens, about $0.00" in done.output
     assert calls(server) == {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -240,11 +241,65 @@ def test_a_job_over_the_budget_is_not_started(tuning: Tuning) -> None:
     with tuning.bench.open() as session:
         record = _finished(session)
     assert (record.status, record.reason) == (RunStatus.STOPPED, "budget")
-    assert "no job was started" in record.message
-    assert tuning.held()[1] == []
+    assert re.fullmatch(
+        r"training gpt-4o-mini-2024-07-18 costs about \$[\d.]+ \([\d,]+ tokens\) and the budget has \$0\.0001 left, so "
+        r"no job was started; the uploaded files stay; raise `budget` and resume, or allow this job alone with: "
+        r"penstock finetune continue \S+/out/model",
+        record.message,
+    )
+    assert (len(tuning.held()[0]), tuning.held()[1]) == (2, [])
     tuning.write(more="budget: {usd: 1}\n")
     assert tuning.run().status == RunStatus.COMPLETED
     assert (len(tuning.held()[0]), len(tuning.held()[1])) == (2, 1)
+
+
+def test_a_job_that_is_there_needs_no_budget(tuning: Tuning) -> None:
+    tuning.write()
+    job = tuning.run().outputs[0].delivered["job"]
+    Lock.of(tuning.target).path.unlink()
+    tuning.write(more="budget: {usd: 0.0001}\n")
+    record = tuning.run()
+    assert record.status == RunStatus.COMPLETED
+    assert record.outputs[0].delivered["job"] == job
+
+
+def test_two_jobs_share_one_budget(tuning: Tuning) -> None:
+    tuning.write()
+    text = tuning.bench.file.read_text()
+    first = text[text.index("  - uses: finetune") :]
+    tuning.bench.file.write_text(text + first.replace("out/model", "out/other").replace("seed: 3", "seed: 4"))
+    tuning.run()
+    (cost,) = {cost for note in tuning.run().notes for cost in re.findall(r"an epoch, \$([\d.]+)", note)}
+    more = first.replace("out/model", "out/third").replace("seed: 3", "seed: 5")
+    tuning.bench.file.write_text(
+        text.replace("seed: 3", "seed: 6") + more + f"budget: {{usd: {2 * float(cost) * 1.5:.6f}}}\n"
+    )
+    with tuning.bench.open() as session:
+        record = _finished(session)
+    assert (record.status, record.reason) == (RunStatus.STOPPED, "budget")
+    assert len(tuning.held()[1]) == 3, "the first of the two was started, the second one was not"
+
+
+def test_what_the_new_model_is_asked_counts_in_usage_and_budget_and_is_paid_once(tuning: Tuning) -> None:
+    job = "{suffix: support, wait: true, every: 50ms, try_out: 3, hyperparameters: {n_epochs: 1}}"
+    tuning.write(job=job, more="budget: {tokens: 40}\n")
+    with tuning.bench.open() as session:
+        record = _finished(session)
+    assert (record.status, record.reason) == (RunStatus.STOPPED, "budget")
+    assert "the budget of 40 tokens is used up" in record.message
+    (answers,) = tuning.target.glob("answers-*.jsonl")
+    kept = answers.read_text().splitlines()
+    assert 1 <= len(kept) < 3
+    usage = record.usage
+    assert (usage.requests, usage.prompt_tokens > 0, usage.completion_tokens > 0) == (len(kept), True, True)
+    assert usage.usd is not None
+    assert usage.usd > 0
+    tuning.write(job=job)
+    again = tuning.run()
+    assert again.status == RunStatus.COMPLETED
+    assert again.usage.requests == 3 - len(kept)
+    assert answers.read_text().splitlines()[: len(kept)] == kept
+    assert tuning.run().usage.requests == 0
 
 
 def test_where_events_tell_no_losses_the_table_of_results_does(tuning: Tuning) -> None:

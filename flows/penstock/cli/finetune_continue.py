@@ -128,6 +128,7 @@ def _is_begun(folder: Path, manifest: Mapping[str, Any], facts: Mapping[str, Any
 
 
 def _question(folder: Path, manifest: Mapping[str, Any], facts: Mapping[str, Any], wish: Wish) -> str:
+    from penstock.outputs.finetune.costs import cost_of
     from penstock.values import format_size
 
     names = ("train", "validation")
@@ -135,7 +136,9 @@ def _question(folder: Path, manifest: Mapping[str, Any], facts: Mapping[str, Any
     size = format_size(sum(entry["bytes"] for entry in files))
     where = facts.get("base_url") or "the sandbox"
     job = manifest["job"] is not None and not wish.upload_only
+    cost = cost_of(manifest) if job else None
     then = f" and train {manifest['model']}" if job else ""
+    then += f" for {cost.words()}" if cost is not None else ""
     return f"Upload {len(files)} file{'s' if len(files) > 1 else ''} of {folder} ({size}) to {where}{then}?"
 
 

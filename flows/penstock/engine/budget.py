@@ -116,6 +116,11 @@ class Budget:
             known, estimated = self._taught.get((provider, model), (0.0, 0))
             self._taught[provider, model] = (known + usd, estimated + estimate)
 
+    def spend(self, usd: float, tokens: int = 0) -> None:
+        """What was spent without a reservation."""
+        self._spent_usd += usd
+        self._spent_tokens += tokens
+
     def _expected(self, provider: str, model: str, tokens: int) -> float:
         # The estimate counts at the price of prompts; answers teach what completions add to that.
         plain = price(model, Usage(model, tokens), overrides=self._prices.get(provider)) or 0.0

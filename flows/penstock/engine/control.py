@@ -194,6 +194,23 @@ class RunControl:
             with self._lock:
                 self._budget.release(reservation)
 
+    @property
+    def usd_left(self) -> float | None:
+        """Dollars that may still be spent; None without a budget in dollars."""
+        with self._lock:
+            return None if self._budget.usd is None else self._budget.free[0]
+
+    def spend(self, usd: float) -> None:
+        """Dollars that are paid for something else than a request, such as a training job, count against the budget."""
+        with self._lock:
+            self._budget.spend(usd)
+
+    def settle(self) -> None:
+        """All other processes of the run have ended: from now on what they spent counts against this one's budget."""
+        with self._lock:
+            elsewhere = self._elsewhere
+            self._budget.spend(elsewhere.usd, elsewhere.prompt_tokens + elsewhere.completion_tokens)
+
     # -- the meter
 
     def attempt_began(self, *, again: bool) -> None:

@@ -48,6 +48,7 @@ def deliver(
         RunStopped: a server fails for now, or the run is to stop.
     """
     failures: list[str] = []
+    control.settle()
     for number, (output, target) in enumerate(zip(spec.outputs, plan.targets, strict=True)):
         if not output.delivers:
             continue
@@ -59,17 +60,10 @@ def deliver(
             tell=control.busy_with,
             note=record.notes.append,
             rehearses=plan.limit is not None and isinstance(settings, OpenAISettings),
-            usd_left=_usd_left(spec, control),
+            control=control,
         )
         done = output.at(Path(target)).deliver(desk)
         record.outputs[number] = record.outputs[number].model_copy(update={"delivered": done.facts})
         failures += [done.failure] if done.failure else []
     control.busy_with("")
     return failures
-
-
-def _usd_left(spec: Spec, control: RunControl) -> float | None:
-    """What the budget leaves for what is paid after the rows; None without one."""
-    if spec.budget is None or spec.budget.usd is None:
-        return None
-    return max(0.0, spec.budget.usd - float(control.snapshot()["usd_known"]))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from penstock.api.provider import Provider
+    from penstock.engine.control import RunControl
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Desk:
         tell: shows in a few words what goes on.
         note: keeps a sentence for the run record, at once, so that it is there however the run ends.
         rehearses: nothing that costs or stays may be sent: only some of the rows are there.
-        usd_left: what may still be spent; None for any amount.
+        control: of the run, whose budget and usage count what is paid for here; None where there is no run.
     """
 
     provider: Provider
@@ -120,7 +121,7 @@ class Desk:
     tell: Callable[[str], None] = lambda text: None  # noqa: ARG005  # shown nowhere
     note: Callable[[str], None] = lambda text: None  # noqa: ARG005  # kept nowhere
     rehearses: bool = False
-    usd_left: float | None = None
+    control: RunControl | None = None
 
 
 @dataclass(frozen=True, slots=True)

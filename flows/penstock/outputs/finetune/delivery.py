@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.errors import AccessDenied, BudgetSpent, DeliveryFailed, QuotaExhausted
+from penstock.errors import AccessDenied, DeliveryFailed, QuotaExhausted
 from penstock.outputs.base import Delivery, Desk
+from penstock.outputs.finetune.costs import JobCost, check_budget, cost_of
 from penstock.outputs.finetune.dataset import TRAIN, VALIDATION, read_manifest
 from penstock.outputs.finetune.following import Course, follow, read_results, why_failed
 from penstock.outputs.finetune.jobs import Jobs
 from penstock.outputs.finetune.lock import Lock, ServerLock, held
 from penstock.outputs.finetune.sets import REPORT_TEXT
-from penstock.outputs.finetune.tryout import try_out
+from penstock.outputs.finetune.tryout import TryOut
 from penstock.outputs.finetune.upload import Uploads
-from penstock.values import format_usd
 
 if TYPE_CHECKING:
     from penstock.api import Api
@@ -190,12 +190,33 @@ class Work:
             }
             if not wanted:
                 return Delivery(facts={"state": "uploaded", "files": files})
-            _check_budget(manifest, desk.usd_left)
-            self._job = await jobs.started(manifest, files)
+            self._job = await self._started(jobs, files)
         wait = manifest["job"]["wait"] if self._wish.wait is None else self._wish.wait
         if wait and not self._job.ended:
             self._job = await self._waited(api, jobs, self._job)
-        return await self._ended(api, self._job, wait=wait)
+        return await self._ended(self._job, wait=wait)
+
+    async def _started(self, jobs: Jobs, files: Mapping[str, str]) -> FineTuningJob:
+        """The job of these files; what a new one costs must fit into the budget, and counts against it.
+
+        Raises:
+            BudgetSpent: it does not fit, and was not created.
+        """
+        control, manifest = self._desk.control, self._manifest
+        paid: list[JobCost | None] = []
+
+        def before() -> None:
+            if control is not None:
+                check_budget(manifest, control.usd_left, command_for(self._folder))
+            paid.append(cost_of(manifest))
+
+        job = await jobs.started(manifest, files, before)
+        for cost in paid:
+            if cost is not None:
+                self._desk.note(f"it trains for {cost.words()}, beside the dollars of requests")
+            if control is not None and cost is not None:
+                control.spend(cost.usd or 0.0)
+        return job
 
     async def _waited(self, api: Api, jobs: Jobs, job: FineTuningJob) -> FineTuningJob:
         def changed(course: Course) -> None:
@@ -210,7 +231,7 @@ class Work:
             self._desk.note(course.line(ended.id))
         return ended
 
-    async def _ended(self, api: Api, job: FineTuningJob, *, wait: bool) -> Delivery:
+    async def _ended(self, job: FineTuningJob, *, wait: bool) -> Delivery:
         facts = self._facts()
         if not job.ended:
             if not wait:
@@ -225,10 +246,11 @@ class Work:
             shown = shlex.quote(str(_from_here(Path(self._desk.server["state"]))))
             self._desk.note(f"the sandbox holds it: penstock sandbox --state {shown}")
         if wait and self._manifest["job"]["try_out"]:
-            file, first, asked = await try_out(api, job, self._folder, self._manifest, self._desk.tell)
-            word = "answers" if asked else "answered"
-            self._desk.note(f"it {word}: {first} ({file.name})")
-            facts["answers"] = file.name
+            trial = TryOut(job, self._folder, self._manifest, self._desk)
+            if (done := await trial.ask()) is not None:
+                first, asked = done
+                self._desk.note(f"it {'answers' if asked else 'answered'}: {first} ({trial.file.name})")
+                facts["answers"] = trial.file.name
         return Delivery(facts=facts)
 
     def _facts(self) -> dict[str, Any]:
@@ -238,28 +260,6 @@ class Work:
         about = {"job": job.id, "state": job.status, "training_file": job.training_file}
         more = {"validation_file": job.validation_file, "model": job.fine_tuned_model}
         return about | {name: value for name, value in more.items() if value}
-
-
-def _check_budget(manifest: Mapping[str, Any], usd_left: float | None) -> None:
-    """Whether the job fits into what the pipeline may still spend, by the price that is known.
-
-    Raises:
-        BudgetSpent: it does not, or nobody knows.
-    """
-    if usd_left is None:
-        return
-    cost, epochs = manifest["cost"], manifest["job"]["hyperparameters"]["n_epochs"]
-    if cost is None or cost["usd_per_epoch"] is None:
-        raise BudgetSpent(
-            f"there is a budget in dollars, and the price of training {manifest['model']} is not known: no job was "
-            "started. Give the `price` of the output, or leave the budget out"
-        )
-    usd = cost["usd_per_epoch"] * (cost["epochs"] if epochs == "auto" else epochs)
-    if usd > usd_left:
-        raise BudgetSpent(
-            f"training costs about {format_usd(usd)} and the budget has {format_usd(usd_left)} left: no job was "
-            "started. Resume with more"
-        )
 
 
 def _stop_for_good(error: ApiError) -> None:

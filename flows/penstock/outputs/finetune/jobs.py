@@ -74,8 +74,13 @@ class Jobs(AtServer):
             digest_of(manifest), state="created", id=job.id, status=job.status, model=job.fine_tuned_model
         )
 
-    async def started(self, manifest: Mapping[str, Any], files: Mapping[str, str]) -> FineTuningJob:
+    async def started(
+        self, manifest: Mapping[str, Any], files: Mapping[str, str], pay: Callable[[], None] = lambda: None
+    ) -> FineTuningJob:
         """The job for these files (by set their ids); created only where it was not.
+
+        Args:
+            pay: called right before one is created, and may refuse.
 
         Raises:
             ApiError: the service fails or refuses.
@@ -88,6 +93,7 @@ class Jobs(AtServer):
             self.keep(manifest, found)
             self._note(f"the job {found.id} was found at the service ({found.status}): not started again")
             return found
+        pay()
         self._known.note_job(
             digest, state="creating", files=dict(files), at=int(time.time()), asked=_readable(manifest)
         )
