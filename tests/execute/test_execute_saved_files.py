@@ -7,6 +7,7 @@ from pathlib import Path
 from execute_bench import Bench
 
 from penstock.execute.publish import plan_parts
+from penstock.execute.session import Request, load_request, plan_request
 from penstock.runs.record import RunRecord
 from penstock.runs.verify import verify_run
 
@@ -54,3 +55,37 @@ def test_deleted_and_damaged_files_are_told_and_restored_without_paying(bench: B
     assert again.usage.requests == 0
     assert (first.read_bytes(), second.read_bytes()) == before
     assert _problems(bench, again) == []
+
+
+def _planned(bench: Bench) -> dict[str, tuple[int | None, int | None, float | None, bool]]:
+    request = Request(bench.file)
+    estimates = plan_request(request, load_request(request)).estimates
+    return {one.step: (one.rows, one.tokens, one.usd, one.exact) for one in estimates}
+
+
+def test_the_plan_knows_that_what_is_only_restored_is_not_sent(bench: Bench) -> None:
+    bench.texts(["one", "two", "three", "four"])
+    reply = CHAT.replace("id: chat", "id: reply\noutput: reply\nmax_tokens: 9")
+    hear = "uses: transcribe\nfile: '{{ path }}'\noutput: heard"
+    last = (
+        "uses: chat\nid: last\nmodel: gpt-4o-mini\noutput: last\nprompt: '{{ text }} {{ reply }} {{ heard_text or 0 }}'"
+    )
+    bench.pipeline(f"{reply}\n---\n{SPEAK}---\n{hear}\n---\n{last}", source="partition_rows: 2")
+    first = bench.run()
+    assert first.usage.requests == 16
+    assert _planned(bench) == {}, "nothing is left to do"
+    _spoken(bench)[0].unlink()
+    nothing = (0, 0, 0.0, True)
+    assert _planned(bench) == {"reply": nothing, "speak": nothing, "transcribe": nothing, "last": nothing}
+    assert bench.run().usage.requests == 0
+
+
+def test_the_plan_counts_what_new_rows_ask_beside_files_that_are_only_restored(bench: Bench) -> None:
+    bench.texts(["one", "two", "three", "four"])
+    bench.pipeline(f"{SPEAK}---\n{CHAT}", source="partition_rows: 2")
+    bench.run()
+    _spoken(bench)[0].unlink()
+    bench.texts(["one", "two", "three", "four", "five", "six"])
+    planned = _planned(bench)
+    assert {step: rows for step, (rows, *_) in planned.items()} == {"speak": 2, "chat": 2}
+    assert bench.run().usage.requests == 4

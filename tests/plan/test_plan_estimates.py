@@ -133,3 +133,45 @@ def test_what_a_filter_on_answers_will_drop_is_not_guessed(bench: PlanBench) -> 
     assert (first.rows, first.exact) == (10, True)
     assert (last.rows, last.exact) == (10, False)
     assert "depends on answers" in last.note
+
+
+CHAT = "uses: chat\nid: reply\nmodel: gpt-4o-mini\nprompt: '{{ text }}'\nmax_tokens: 20\noutput: reply"
+
+
+@pytest.mark.parametrize("said", ["{{ reply }}", "{{ text }} {{ reply or '' }}"], ids=["alone", "beside-text"])
+def test_what_is_asked_of_answers_is_unknown_before_they_are_there_and_never_nothing(
+    bench: PlanBench, said: str
+) -> None:
+    bench.rows(10)
+    bench.write(CHAT, EMBED.replace("{{ text }}", said.replace("'", "''")))
+    first, last = bench.plan().estimates
+    assert first.rows == 10
+    assert (last.rows, last.requests, last.tokens, last.usd, last.exact) == (10, None, None, None, False)
+    assert "what 10 of these rows ask depends on answers" in last.note
+
+
+def test_what_a_column_made_of_answers_decides_is_not_guessed_either(bench: PlanBench) -> None:
+    bench.rows(10)
+    made = "uses: derive\ncolumns: {good: \"reply = 'yes'\", long: length(text) > 3}"
+    bench.write(CHAT, made, "uses: filter\nwhere: long", "uses: filter\nid: kept\nwhere: good", EMBED)
+    last = bench.plan().estimates[-1]
+    assert (last.rows, last.tokens is not None, last.exact) == (10, True, False)
+    assert "at most: what 'kept' will drop depends on answers" in last.note
+    bench.write(CHAT, EMBED + "\nwhen: reply IS NOT NULL")
+    assert bench.plan().estimates[-1].rows == 10
+
+
+def test_how_many_rows_an_answer_becomes_is_unknown(bench: PlanBench) -> None:
+    bench.rows(10)
+    bench.write(CHAT, "uses: chunk\ninput: reply\ntokens: 50\noverlap: 5", EMBED.replace("{{ text }}", "{{ chunk_text }}"))
+    last = bench.plan().estimates[-1]
+    assert (last.rows, last.requests, last.tokens, last.usd) == (None, None, None, None)
+    assert "how many rows 'chunk' makes depends on answers" in last.note
+
+
+def test_a_picture_costs_the_same_whatever_it_is_to_show(bench: PlanBench) -> None:
+    bench.rows(10)
+    picture = "uses: image\nmodel: dall-e-3\nprompt: '{{ reply }}'\nfolder: pictures\nfile_name: '{{ id }}'"
+    bench.write(CHAT, picture)
+    last = bench.plan().estimates[-1]
+    assert (last.requests, last.tokens, last.usd) == (10, None, pytest.approx(0.4))

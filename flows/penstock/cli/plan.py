@@ -81,12 +81,13 @@ def describe(made: Plan) -> Iterator[str]:
         exact = "" if one.exact else "about "
         yield ""
         yield f"  {one.step} asks {one.model}"
-        yield f"    rows       {exact}{one.rows:,}"
+        yield f"    rows       {_count(one.rows, exact)}"
         if one.answered:
             yield f"    answered   {exact}{one.answered:,} more rows, whose answers were paid for before"
-        yield f"    requests   {exact}{one.requests:,}"
-        yield f"    tokens     {exact}{one.tokens:,}"
-        yield f"    dollars    {exact}{format_usd(one.usd)} online, {format_usd(one.usd_batch)} by Batch API"
+        yield f"    requests   {_count(one.requests, exact)}"
+        yield f"    tokens     {_count(one.tokens, exact)}"
+        about = exact if one.usd is not None else ""
+        yield f"    dollars    {about}{format_usd(one.usd)} online, {format_usd(one.usd_batch)} by Batch API"
         yield f"    at limits  {_at_limits(made, one)}"
         if one.note:
             yield f"    note       {one.note}"
@@ -95,6 +96,10 @@ def describe(made: Plan) -> Iterator[str]:
         yield f"  publishes  {short(Path(target))}"
     for note in made.notes:
         yield f"  note       {note}"
+
+
+def _count(number: int | None, exact: str) -> str:
+    return "unknown" if number is None else f"{exact}{number:,}"
 
 
 def _changed(changes: Changes) -> str:
@@ -108,6 +113,8 @@ def _at_limits(made: Plan, one: StepEstimate) -> str:
     """How long a step takes at its limits, or which limits are missing to tell."""
     if one.minutes is not None:
         return format_duration(one.minutes * 60)
+    if one.tokens is None:
+        return "not known before those answers are there"
     step = next(step for step in made.spec["steps"] if (step["id"] or step["uses"]) == one.step)
     provider = made.spec["providers"].get(step["provider"]) or made.spec["provider"] or {}
     most = provider.get("limits", {}).get("concurrency")

@@ -15,6 +15,7 @@ from penstock.plan.fingerprints import fingerprint, part_name, segment_content, 
 from penstock.plan.model import Partition, Plan, PlannedTask, Segment, StepEstimate, encode_schema
 from penstock.plan.partitions import group_slices, limit_slices, partition_rows
 from penstock.plan.reuse import plan_tasks
+from penstock.plan.sampled import Parts
 from penstock.plan.segments import cut_segments, segment_of
 from penstock.plan.types import check_types, output_schema
 from penstock.sources import Slice, Source, open_source
@@ -67,11 +68,13 @@ def make_plan(
     segments = _with_wires(spec, generation)
     partitions = _partitions(spec, segments, group_slices(slices, rows), encode_schema(schema), generation)
     suffix = rehearsal_name(limit, rehearsal=rehearsal)
-    tasks, reuse = plan_tasks(state, segments, partitions, retry_causes, suffix)
+    tasks, reuse, parts = plan_tasks(state, segments, partitions, retry_causes, suffix)
     reuse = with_reasons(state, Now(spec, encode_schema(schema), segments, partitions), reuse)
     missing = _to_do(partitions, tasks)
     alone = len(missing) == len(partitions)
-    estimates = _estimates(spec, source, schema, state, missing, segments=segments, every_row=every_row, alone=alone)
+    estimates = _estimates(
+        spec, source, schema, state, missing, segments=segments, parts=parts, every_row=every_row, alone=alone
+    )
     check_budget(spec, estimates)
     return Plan(
         pipeline=spec.name,
@@ -110,13 +113,16 @@ def _estimates(
     missing: Sequence[Partition],
     *,
     segments: Sequence[Segment],
+    parts: Parts,
     every_row: bool,
     alone: bool,
 ) -> tuple[StepEstimate, ...]:
     """What the missing partitions will send, without what was answered before."""
     with AnswerStore(state.folder) as store:
         paid = Paid.of_now(store, segments)
-        return estimate(spec, source, schema, missing, paid=paid, every_row=every_row, all_partitions=alone)
+        return estimate(
+            spec, source, schema, missing, paid=paid, parts=parts, every_row=every_row, all_partitions=alone
+        )
 
 
 def _notes(slices: Sequence[Slice]) -> list[str]:

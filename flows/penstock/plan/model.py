@@ -69,6 +69,7 @@ class StepEstimate(msgspec.Struct, frozen=True):
     """What one API step will send. None is unknown; dollars are those of the list price.
 
     Attributes:
+        tokens: None where some rows ask what only other steps' answers will tell; so are requests and rows.
         priced: whether the model's price is known; dollars may be unknown all the same, since nobody knows how long the
             answers will be.
         answered: rows that would be asked and whose answers were paid for before; the other numbers are without them.
@@ -76,9 +77,9 @@ class StepEstimate(msgspec.Struct, frozen=True):
 
     step: str
     model: str
-    rows: int
-    requests: int
-    tokens: int
+    rows: int | None
+    requests: int | None
+    tokens: int | None
     exact: bool
     usd: float | None
     usd_batch: float | None

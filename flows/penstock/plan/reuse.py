@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from penstock.items import Cause
@@ -27,23 +28,38 @@ def finished_counts(
     it holds: else its failed rows would vanish. So is one whose rows name files of which one changed, or whose answers
     are files that are gone, or that stand elsewhere than a run like this one puts them.
     """
+    counts = _whole_counts(files, retry_causes)
+    return counts if counts is not None and _has_its_files(files, counts, rehearsal, frozenset()) else None
+
+
+def _whole_counts(files: PartFiles, retry_causes: Sequence[str] | None) -> dict[str, Any] | None:
+    """The counts of a part whose rows are all there, and of which none is to be asked again."""
     counts = read_counts(files.part)
     if counts is None or (counts["failed"] and not files.errors.exists()):
         return None
     causes = counts["failures"]
     mendable = [cause for cause in causes if Cause(cause).mendable]
     again = [cause for cause in mendable if retry_causes is None or cause in retry_causes]
-    return None if again or not _has_its_files(files, counts, rehearsal) else counts
+    return None if again else counts
 
 
-def _has_its_files(files: PartFiles, counts: dict[str, Any], rehearsal: str) -> bool:
-    """Whether the files that the part's rows name are those that were sent, and the files of its answers are there."""
+def _has_its_files(
+    files: PartFiles, counts: dict[str, Any], rehearsal: str, restored: Collection[str], *, saved: bool = True
+) -> bool:
+    """Whether the files that the part's rows name are those that were sent, and the files of its answers are there.
+
+    Args:
+        restored: files that a task before this one will write as they were.
+        saved: whether those of its answers must be there.
+    """
     if counts.get("saved") and counts["rehearsal"] != rehearsal:
         return False
     if not counts.get("named") and not counts.get("saved"):
         return True
     lists = read_file_lists(files.file_lists, counts["made"])
-    return lists is not None and all(NamedFile(*one).is_unchanged for one in lists.named) and not lists.lost()
+    if lists is None or (saved and lists.lost()):
+        return False
+    return all(one[0] in restored or NamedFile(*one).is_unchanged for one in lists.named)
 
 
 def plan_tasks(
@@ -52,8 +68,12 @@ def plan_tasks(
     partitions: Sequence[Partition],
     retry_causes: Sequence[str] | None,
     rehearsal: str = "",
-) -> tuple[tuple[PlannedTask, ...], tuple[Reuse, ...]]:
-    """The tasks that are missing, in an order that never waits for a later one, and what is reused per segment."""
+) -> tuple[tuple[PlannedTask, ...], tuple[Reuse, ...], dict[tuple[str, int], Path]]:
+    """The tasks that are missing, in an order that never waits for a later one, and what is reused per segment.
+
+    Also, by segment and partition, the parts that hold the rows that a run will have: finished ones, and those that are
+    only made again because files of their answers are gone, which pays for nothing.
+    """
     looking = _Looking(state, partitions, retry_causes, rehearsal)
     by_id = {segment.id: segment for segment in segments}
     for is_whole, group in groupby(segments, key=lambda segment: segment.whole):
@@ -63,7 +83,7 @@ def plan_tasks(
             for segment in several:
                 looking.at(segment, index, [by_id[name] for name in (segment.reads, segment.decided_by) if name])
     reuse = tuple(looking.reuse(segment) for segment in segments)
-    return tuple(looking.tasks), reuse
+    return tuple(looking.tasks), reuse, looking.standing
 
 
 @dataclass(slots=True)
@@ -83,7 +103,10 @@ class _Looking:
     retry_causes: Sequence[str] | None
     rehearsal: str
     tasks: list[PlannedTask] = field(default_factory=list)
+    standing: dict[_Key, Path] = field(default_factory=dict)
     _made: dict[_Key, str] = field(default_factory=dict)
+    _restored: dict[_Key, str] = field(default_factory=dict)
+    _files: set[str] = field(default_factory=set)
     _tallies: dict[str, _Tally] = field(default_factory=dict)
 
     def at(self, segment: Segment, index: int, reads: Sequence[Segment]) -> None:
@@ -95,14 +118,29 @@ class _Looking:
         counts = None if after else finished_counts(files, self.retry_causes, self.rehearsal)
         if counts is not None and counts.get("of") == [self._made[key] for key in inputs]:
             self._made[segment.id, index] = counts["made"]
+            self.standing[segment.id, index] = files.part
             tally.finished += 1
             tally.answered += counts["rows"]
             return
+        self._note_restored((segment.id, index), inputs, files)
         if files.journal.exists() or files.part.exists():
             tally.begun += 1
         else:
             tally.missing += 1
         self.tasks.append(PlannedTask(segment.id, index, tuple(after)))
+
+    def _note_restored(self, key: _Key, inputs: Sequence[_Key], files: PartFiles) -> None:
+        """Note that a part is only made again for files that are gone, and that its rows stay as they are."""
+        before = [self._made.get(one) or self._restored.get(one) for one in inputs]
+        counts = None if None in before else _whole_counts(files, self.retry_causes)
+        if counts is None or counts.get("of") != before:
+            return
+        if _has_its_files(files, counts, self.rehearsal, self._files, saved=False):
+            self._restored[key] = counts["made"]
+            self.standing[key] = files.part
+            lists = read_file_lists(files.file_lists, counts["made"])
+            if lists is not None:
+                self._files.update(path for path, _ in lists.saved)
 
     def _inputs(self, segment: Segment, read: Segment, index: int) -> Iterator[_Key]:
         if read.whole:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.errors import SpecError
 from penstock.expressions import SqlField, sql_columns
-from penstock.plan.estimate import with_results
+from penstock.plan.sampled import with_results
 from penstock.spec import Loaded
 from penstock.spec.markers import marked
 from penstock.spec.positions import Document, Path, parse

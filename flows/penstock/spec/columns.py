@@ -187,9 +187,14 @@ def columns_read(steps: Sequence[Step], columns: Sequence[Columns]) -> set[str]:
     for place in leaves:
         found.update(columns[place + 1])
     for step in steps:
-        for _, marker, text in _expressions_of(type(step), step.model_dump(mode="json")):
-            found.update(_columns_of(marker, text))
+        found |= columns_named(step)
     return found & set(columns[0])
+
+
+def columns_named(step: Step) -> set[str]:
+    """The columns that a step's settings name."""
+    named = _expressions_of(type(step), step.model_dump(mode="json"))
+    return {name for _, marker, text in named for name in _columns_of(marker, text)}
 
 
 def _delimiter_hint(columns: list[str]) -> str:

@@ -197,6 +197,8 @@ class ApiStep(Step):
     endpoint: ClassVar[str]
     beside_wire: ClassVar[frozenset[str]] = frozenset()
     """Settings that reach no request but as part of a payload, and do not decide how an answer is read either."""
+    costs_alike: ClassVar[bool] = False
+    """Whether every request costs the same, whatever is asked."""
     prompt_only: ClassVar[bool] = False
     """Whether the model writes no tokens of its own, so that the cost is known beforehand."""
 

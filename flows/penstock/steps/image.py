@@ -91,6 +91,7 @@ class Image(ApiStep):
     kind: ClassVar[str] = "image"
     summary: ClassVar[str] = "Turns a description per row into a picture file."
     endpoint: ClassVar[str] = "/images/generations"
+    costs_alike: ClassVar[bool] = True
     beside_wire: ClassVar[frozenset[str]] = frozenset({"prompt", "folder", "file_name", "output"})
     example: ClassVar[str] = (
         "uses: image\n"
