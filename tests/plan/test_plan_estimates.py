@@ -163,7 +163,9 @@ def test_what_a_column_made_of_answers_decides_is_not_guessed_either(bench: Plan
 
 def test_how_many_rows_an_answer_becomes_is_unknown(bench: PlanBench) -> None:
     bench.rows(10)
-    bench.write(CHAT, "uses: chunk\ninput: reply\ntokens: 50\noverlap: 5", EMBED.replace("{{ text }}", "{{ chunk_text }}"))
+    bench.write(
+        CHAT, "uses: chunk\ninput: reply\ntokens: 50\noverlap: 5", EMBED.replace("{{ text }}", "{{ chunk_text }}")
+    )
     last = bench.plan().estimates[-1]
     assert (last.rows, last.requests, last.tokens, last.usd) == (None, None, None, None)
     assert "how many rows 'chunk' makes depends on answers" in last.note

@@ -20,7 +20,7 @@ from penstock.plan.sampled import Parts, Sampled, after, kept, named_later, take
 from penstock.sources import Source
 from penstock.spec.columns import columns_named
 from penstock.spec.model import Spec
-from penstock.steps import ApiStep, Step, parents
+from penstock.steps import ApiStep, parents
 from penstock.steps.base import PARTITION
 from penstock.tables.answer_lists import digest_of
 from penstock.tables.answers import AnswerStore
@@ -56,70 +56,55 @@ class Paid:
 
 
 @dataclass(frozen=True, slots=True)
-class Walked:
-    """The rows that reach each step, and those after the last of each branch.
+class Followed:
+    """Follows rows through all steps, as far as they can be known.
 
     Attributes:
-        rows: of the source, and after each step.
-    """
-
-    rows: Sequence[Sampled]
-
-    def before(self, steps: Sequence[Step], place: int) -> Sampled:
-        """What the step at `place` gets."""
-        return self.rows[parents(steps)[place] + 1]
-
-
-def walk(
-    spec: Spec,
-    source: Source,
-    schema: dict[str, pl.DataType],
-    partitions: Sequence[Partition],
-    *,
-    parts: Parts,
-    needed: Collection[str] = (),
-    every_row: bool = False,
-    all_partitions: bool = True,
-) -> Walked:
-    """Follow the rows of some partitions through all steps, as far as they can be known.
-
-    Args:
         parts: those that stand.
-        needed: columns that somebody looks at besides the steps.
-        all_partitions: whether no other partition is done already, which a step that looks at all rows would see too.
+        every_row: look at every row, however many there are.
     """
-    found = [replace(take_sample(source, schema, partitions, every_row=every_row), alone=all_partitions)]
-    for place, (step, parent) in enumerate(zip(spec.steps, parents(spec.steps), strict=True)):
-        later = named_later(spec.steps[place + 1 :])
-        reads = None if later is None else later.union(needed)
-        found.append(after(step, found[parent + 1], spec.source_keys, parts, reads))
-    return Walked(found)
+
+    spec: Spec
+    source: Source
+    schema: dict[str, pl.DataType]
+    parts: Parts
+    every_row: bool = False
+
+    def through(
+        self, partitions: Sequence[Partition], needed: Collection[str] = (), *, all_partitions: bool = True
+    ) -> list[Sampled]:
+        """The rows of the source in these partitions, and after each step.
+
+        Args:
+            needed: columns that somebody looks at besides the steps.
+            all_partitions: whether no other partition is done already, which a step that looks at all rows would see.
+        """
+        steps = self.spec.steps
+        sampled = take_sample(self.source, self.schema, partitions, every_row=self.every_row)
+        found = [replace(sampled, alone=all_partitions)]
+        for place, (step, parent) in enumerate(zip(steps, parents(steps), strict=True)):
+            later = named_later(steps[place + 1 :])
+            reads = None if later is None else later.union(needed)
+            found.append(after(step, found[parent + 1], self.spec.source_keys, self.parts, reads))
+        return found
 
 
 def estimate(
-    spec: Spec,
-    source: Source,
-    schema: dict[str, pl.DataType],
-    partitions: Sequence[Partition],
-    *,
-    paid: Paid,
-    parts: Parts,
-    every_row: bool = False,
-    all_partitions: bool = True,
+    rows: Followed, partitions: Sequence[Partition], *, paid: Paid, all_partitions: bool = True
 ) -> tuple[StepEstimate, ...]:
     """One estimate per API step for the partitions given, which are those still to do.
 
     Args:
         paid: what was answered before, and will not be asked.
-        parts: those that stand.
         all_partitions: whether no other partition is done already, which a step that looks at all rows would see too.
     """
+    spec = rows.spec
     if not spec.api_steps or not partitions:
         return ()
-    walked = walk(spec, source, schema, partitions, parts=parts, every_row=every_row, all_partitions=all_partitions)
+    followed = rows.through(partitions, all_partitions=all_partitions)
     return tuple(
-        _estimated(spec, step, walked.before(spec.steps, place), paid)
-        for place, step in enumerate(spec.steps)
+        _estimated(spec, step, followed[parent + 1], paid)
+        for step, parent in zip(spec.steps, parents(spec.steps), strict=True)
         if isinstance(step, ApiStep)
     )
 

@@ -10,15 +10,14 @@ from msgspec.structs import replace
 
 from penstock.errors import InputError
 from penstock.plan.changes import Now, with_reasons
-from penstock.plan.estimate import Paid, estimate
+from penstock.plan.estimate import Followed, Paid, estimate
 from penstock.plan.fingerprints import fingerprint, part_name, segment_content, slices_content, wire_fingerprint
 from penstock.plan.model import Partition, Plan, PlannedTask, Segment, StepEstimate, encode_schema
 from penstock.plan.partitions import group_slices, limit_slices, partition_rows
 from penstock.plan.reuse import plan_tasks
-from penstock.plan.sampled import Parts
 from penstock.plan.segments import cut_segments, segment_of
 from penstock.plan.types import check_types, output_schema
-from penstock.sources import Slice, Source, open_source
+from penstock.sources import Slice, open_source
 from penstock.spec import Loaded, Spec, dump
 from penstock.steps import ApiStep, Step
 from penstock.steps.base import PARTITION
@@ -70,11 +69,8 @@ def make_plan(
     suffix = rehearsal_name(limit, rehearsal=rehearsal)
     tasks, reuse, parts = plan_tasks(state, segments, partitions, retry_causes, suffix)
     reuse = with_reasons(state, Now(spec, encode_schema(schema), segments, partitions), reuse)
-    missing = _to_do(partitions, tasks)
-    alone = len(missing) == len(partitions)
-    estimates = _estimates(
-        spec, source, schema, state, missing, segments=segments, parts=parts, every_row=every_row, alone=alone
-    )
+    rows_of = Followed(spec, source, schema, parts, every_row=every_row)
+    estimates = _estimates(rows_of, state, partitions, tasks, segments)
     check_budget(spec, estimates)
     return Plan(
         pipeline=spec.name,
@@ -106,23 +102,17 @@ def _to_do(partitions: Sequence[Partition], tasks: Sequence[PlannedTask]) -> lis
 
 
 def _estimates(
-    spec: Spec,
-    source: Source,
-    schema: dict[str, pl.DataType],
+    rows: Followed,
     state: State,
-    missing: Sequence[Partition],
-    *,
+    partitions: Sequence[Partition],
+    tasks: Sequence[PlannedTask],
     segments: Sequence[Segment],
-    parts: Parts,
-    every_row: bool,
-    alone: bool,
 ) -> tuple[StepEstimate, ...]:
     """What the missing partitions will send, without what was answered before."""
+    missing = _to_do(partitions, tasks)
     with AnswerStore(state.folder) as store:
         paid = Paid.of_now(store, segments)
-        return estimate(
-            spec, source, schema, missing, paid=paid, parts=parts, every_row=every_row, all_partitions=alone
-        )
+        return estimate(rows, missing, paid=paid, all_partitions=len(missing) == len(partitions))
 
 
 def _notes(slices: Sequence[Slice]) -> list[str]:
