@@ -19,7 +19,8 @@ from execute_bench import Bench
 from penstock.api import Api
 from penstock.api.provider import Provider
 from penstock.errors import Interrupted
-from penstock.execute.session import Session
+from penstock.execute.session import Request, Session, load_request, plan_request
+from penstock.outputs.finetune.dataset import read_manifest
 from penstock.outputs.finetune.following import Course, read_results
 from penstock.outputs.finetune.lock import Lock
 from penstock.runs.record import RunRecord, RunStatus
@@ -251,6 +252,23 @@ def test_a_job_over_the_budget_is_not_started(tuning: Tuning) -> None:
     tuning.write(more="budget: {usd: 1}\n")
     assert tuning.run().status == RunStatus.COMPLETED
     assert (len(tuning.held()[0]), len(tuning.held()[1])) == (2, 1)
+
+
+def test_once_its_rows_are_there_the_plan_knows_the_cost_of_a_job_exactly(tuning: Tuning) -> None:
+    chat = 'uses: chat\nid: reply\nmodel: gpt-4o-mini\noutput: reply\nmax_tokens: 20\nprompt: "{{ question }}"'
+    job = "{suffix: support, hyperparameters: {n_epochs: 2}}"
+    tuning.write(upload="ask", job=job)
+    text = tuning.bench.file.read_text()
+    text = text.replace("  - uses: filter", "  - " + chat.replace("\n", "\n    ") + "\n  - uses: filter")
+    tuning.bench.file.write_text(text.replace("{{ answer }}", "{{ reply }}").replace("id >= 0", "length(reply) > 1"))
+    request = Request(tuning.bench.file)
+    (before,) = plan_request(request, load_request(request)).bills
+    assert (before.tokens_least, before.tokens_most) == (None, None)
+    tuning.run()
+    (after,) = plan_request(request, load_request(request)).bills
+    cost = read_manifest(tuning.target)["cost"]
+    assert (after.exact, after.tokens_least, after.tokens_most) == (True, *[2 * cost["tokens_per_epoch"]] * 2)
+    assert after.usd_most == pytest.approx(2 * cost["usd_per_epoch"])
 
 
 def test_a_job_that_is_there_needs_no_budget(tuning: Tuning) -> None:

@@ -38,6 +38,17 @@ class PlanBench:
         )
         self.file.write_text(text if words.get("steps") != "none" else text.replace(f"steps:\n{listed}", "steps: []\n"))
 
+    def tune(self, output: str, *steps: str, more: str = "") -> None:
+        """Write the pipeline with a `finetune` output of these settings; `text` is what is learnt, `id` is asked."""
+        self.write(*(steps or ("uses: filter\nwhere: id >= 0",)), more=more)
+        text = self.file.read_text()
+        said = 'messages: [{role: user, content: "What is {{ id }}?"}, {role: assistant, content: "{{ text }}"}]\n'
+        given = textwrap.dedent(output) if "messages" in output else said + textwrap.dedent(output)
+        settings = f"uses: finetune\npath: out/model\n{given}"
+        settings = settings if "model:" in output else f"{settings}\nmodel: gpt-4o-mini-2024-07-18\n"
+        listed = textwrap.indent(settings, "    ").replace("    ", "  - ", 1)
+        self.file.write_text(text.replace("  - uses: parquet\n    path: out/result\n", f"{listed}\n"))
+
     def plan(self, **options: Any) -> Plan:
         return make_plan(load(self.file), state=self.state, **options)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from penstock.cli.summary import short
 from penstock.values import format_duration, format_usd
 
 if TYPE_CHECKING:
+    from penstock.outputs import Bill
     from penstock.plan.model import Changes, Plan, StepEstimate
 
 
@@ -91,11 +92,55 @@ def describe(made: Plan) -> Iterator[str]:
         yield f"    at limits  {_at_limits(made, one)}"
         if one.note:
             yield f"    note       {one.note}"
+    for bill in made.bills:
+        yield ""
+        yield from described(bill)
     yield ""
     for target in made.targets:
         yield f"  publishes  {short(Path(target))}"
     for note in made.notes:
         yield f"  note       {note}"
+
+
+def described(bill: Bill) -> Iterator[str]:
+    """What an output will upload, start and cost."""
+    when = {"ask": "after the run, if somebody at a terminal agrees", "always": "at the end of the run"}
+    trains = f" and trains {bill.model}" if bill.job else "; no job is started"
+    yield f"  {short(Path(bill.path))} is uploaded {when[bill.uploads]}{trains}"
+    if bill.job:
+        yield f"    epochs     {_epochs(bill)}"
+        as_of = f" ({bill.price_as_of})" if bill.price_as_of else ""
+        yield f"    price      {_price(bill)}{as_of}"
+        yield f"    examples   {_within(bill, bill.examples, bill.examples, _number)}"
+        yield f"    tokens     {_within(bill, bill.tokens_least, bill.tokens_most, _number)}"
+        yield f"    dollars    {_within(bill, bill.usd_least, bill.usd_most, format_usd)}"
+    for note in bill.notes:
+        yield f"    note       {note}"
+
+
+def _epochs(bill: Bill) -> str:
+    if bill.epochs is not None:
+        return f"{bill.epochs}"
+    by_rule = f"; {bill.expected_epochs} by its published rule" if bill.expected_epochs is not None else ""
+    return f"the service chooses{by_rule}"
+
+
+def _price(bill: Bill) -> str:
+    per_million = bill.usd_per_million
+    return "unknown" if per_million is None else f"{format_usd(per_million)} for a million tokens trained on"
+
+
+def _number(number: float) -> str:
+    return f"{number:,}"
+
+
+def _within(bill: Bill, least: float | None, most: float | None, shown: Callable[[float], str]) -> str:
+    """A figure as far as it is known: exactly, about, at most or at least."""
+    if most is None:
+        return "unknown" if least is None else f"at least {shown(least)}"
+    if bill.tokens_least is None:
+        return f"at most {shown(most)}"
+    return shown(most) if bill.exact else f"about {shown(most)}"
 
 
 def _count(number: int | None, exact: str) -> str:

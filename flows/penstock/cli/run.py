@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from penstock.execute.session import Request, Session
     from penstock.flow.run import Outcome
     from penstock.flow.server import Boot
+    from penstock.outputs import Bill
     from penstock.runs.record import RunRecord
 
 _QUIET = typer.Option(False, "--quiet", "-q", help="No progress, only the account at the end.")
@@ -175,11 +176,23 @@ def _say_nothing(session: Session, boot: Boot) -> None:
     """For programs and quiet runs."""
 
 
+def announced(bill: Bill) -> Iterator[str]:
+    """What is told of an output that goes to a server, before anything is paid."""
+    from penstock.cli.plan import described
+
+    first, *rest = described(bill)
+    yield f"{first.strip()}, see `penstock plan`"
+    yield from (line for line in rest if line.strip().startswith(("epochs", "price", "note")))
+
+
 def _announce(session: Session, boot: Boot) -> None:
     plan = session.plan
     finished = sum(one.finished for one in plan.reuse)
     known = f", {finished} finished before" if finished else ""
     warn(f"{plan.pipeline}: {plan.rows:,} rows, {len(plan.tasks)} tasks to run{known}")
+    for bill in plan.bills:
+        for line in announced(bill):
+            warn(line)
     for record in session.crashed:
         warn(f"the run {record.run_id} had crashed; its answers are kept and used")
     if boot.is_starting:

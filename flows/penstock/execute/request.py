@@ -57,14 +57,16 @@ def load_request(request: Request) -> Loaded:
 def plan_request(request: Request, loaded: Loaded, *, every_row: bool = False) -> Plan:
     """What the request would do now. Sends nothing."""
     state = State.of(request.file, loaded.spec.name, request.state)
-    plan = planned(request, loaded, state, every_row=every_row, anew="anew")
+    plan = planned(request, loaded, state, every_row=every_row, anew="anew", counted=True)
     if loaded.spec.incremental_settings is None or plan.rehearsal:
         return plan
     with TemporaryDirectory() as folder:
         return with_changes(plan, loaded, state, last_complete(state, plan.targets), Path(folder) / ROWS)
 
 
-def planned(request: Request, loaded: Loaded, state: State, *, anew: str, every_row: bool = False) -> Plan:
+def planned(
+    request: Request, loaded: Loaded, state: State, *, anew: str, every_row: bool = False, counted: bool = False
+) -> Plan:
     """The plan; `anew` tells answers of a run that asks everything anew from those of before."""
     rehearsal = stands_in(request, loaded)
     generation = state.generation(rehearsal_name(request.limit, rehearsal=rehearsal))
@@ -76,6 +78,7 @@ def planned(request: Request, loaded: Loaded, state: State, *, anew: str, every_
         retry_causes=request.retry_causes,
         rehearsal=rehearsal,
         generation=anew if request.fresh else generation,
+        counted=counted,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.kinds import Kinds
-from penstock.outputs.base import Delivery, Desk, Origin, Output, Prepared, Published
+from penstock.outputs.base import Bill, Delivery, Desk, Origin, Output, Prepared, Published, Reaching
 
 KINDS: Kinds[Output] = Kinds(
     "penstock.outputs",
@@ -18,4 +18,4 @@ KINDS: Kinds[Output] = Kinds(
     },
 )
 
-__all__ = ["KINDS", "Delivery", "Desk", "Origin", "Output", "Prepared", "Published"]
+__all__ = ["KINDS", "Bill", "Delivery", "Desk", "Origin", "Output", "Prepared", "Published", "Reaching"]

@@ -8,7 +8,7 @@ somewhere, and later `damage` and `rows` to prove that what was published still 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -99,6 +99,62 @@ class Prepared:
 
     publish: Callable[[Origin], Published]
     refused: pl.DataFrame | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reaching:
+    """The rows that will reach an output, as far as they are known before a run.
+
+    Attributes:
+        split: parts them into those that hold in these columns what a run will have, and those that do not yet.
+        weight: how many rows each stands for.
+        whole: whether they are all, and no sample.
+        exact: whether none of them may be dropped before it reaches the output.
+        countless: whether there may be more of them, too.
+    """
+
+    split: Callable[[Collection[str]], tuple[pl.DataFrame, pl.DataFrame]]
+    weight: float = 1.0
+    whole: bool = True
+    exact: bool = True
+    countless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What bringing an output to a server will send, start and cost. None is unknown, and never nothing.
+
+    Attributes:
+        path: of the output.
+        uploads: ``never``, ``ask`` or ``always``.
+        job: whether a training job is started.
+        model: the one that it starts from.
+        epochs: as the pipeline says; None where the service chooses.
+        expected_epochs: those, or what the service's published rule gives for so many examples.
+        examples: that are trained on; at most so many where `exact` is false.
+        tokens_least, tokens_most: trained on, of all epochs together.
+        usd_least, usd_most: for these tokens.
+        usd_per_million: the price of a million of them.
+        price_as_of: the date of the price, or who says so.
+        exact: whether every example was counted, and none may be dropped before.
+        notes: what else is worth knowing.
+    """
+
+    path: str
+    uploads: str
+    job: bool = False
+    model: str = ""
+    epochs: int | None = None
+    expected_epochs: int | None = None
+    examples: int | None = None
+    tokens_least: int | None = None
+    tokens_most: int | None = None
+    usd_least: float | None = None
+    usd_most: float | None = None
+    usd_per_million: float | None = None
+    price_as_of: str = ""
+    exact: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +274,14 @@ class Output(BaseModel, ABC):
     @property
     def provider_name(self) -> str | None:
         """The name of the server under `providers`; the pipeline's own if None."""
+        return None
+
+    def foresee(self, rows: Reaching | None) -> Bill | None:  # noqa: ARG002  # most outputs stay where they are
+        """What `deliver` will send and cost; None where it does nothing.
+
+        Args:
+            rows: those that will reach the output; None where nobody wants to wait until they are counted.
+        """
         return None
 
     def deliver(self, desk: Desk) -> Delivery:  # noqa: ARG002  # most outputs stay where they are

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from penstock.errors import InputError
+from penstock.plan.bills import bills
 from penstock.plan.changes import Now, with_reasons
 from penstock.plan.estimate import Followed, Paid, estimate
 from penstock.plan.fingerprints import fingerprint, part_name, segment_content, slices_content, wire_fingerprint
@@ -44,6 +45,7 @@ def make_plan(
     retry_causes: Sequence[str] | None = None,
     rehearsal: bool = False,
     generation: str = "",
+    counted: bool = False,
 ) -> Plan:
     """What a run would do now.
 
@@ -52,6 +54,7 @@ def make_plan(
         every_row: count the tokens of every row, however many there are.
         rehearsal: the sandbox stands in for another provider; the result is published beside the own output.
         generation: what tells answers that may be used from those of before everything was asked anew.
+        counted: count what outputs will bring to a server, too, for whoever asks what a run would cost.
         retry_causes: ask only these failures of before again; all of them if left out.
 
     Raises:
@@ -72,6 +75,7 @@ def make_plan(
     rows_of = Followed(spec, source, schema, parts, every_row=every_row)
     estimates = _estimates(rows_of, state, partitions, tasks, segments)
     check_budget(spec, estimates)
+    targets = _checked_targets(spec, suffix, frames)
     return Plan(
         pipeline=spec.name,
         file=str(loaded.file.absolute()),
@@ -84,8 +88,9 @@ def make_plan(
         partitions=tuple(partitions),
         tasks=tasks,
         estimates=estimates,
+        bills=bills(rows_of, partitions, targets, first_rows=limit is not None, counted=counted),
         reuse=reuse,
-        targets=_checked_targets(spec, suffix, frames),
+        targets=targets,
         ends=tuple(segment_of(segments, spec.steps, output.reads) for output in spec.outputs),
         rows=sum(piece.rows for piece in slices),
         limit=limit,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from penstock.errors import InputError
+from penstock.outputs import Bill
 from penstock.sources import FileState, Slice
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Plan(msgspec.Struct, frozen=True):
         retry_causes: which failures of before are asked again; None for all that were asked.
         targets: where each output is published: the pipeline's own paths, or beside them for rehearsals.
         ends: the segment whose parts each output publishes.
+        bills: what outputs will upload, start and cost, in their order.
         processes: worker processes that share the provider's limits; 0 where the run's own process does the work.
         changes: of incremental pipelines, how the source's rows differ from those of the last complete run.
     """
@@ -151,6 +153,7 @@ class Plan(msgspec.Struct, frozen=True):
     retry_causes: tuple[str, ...] | None = None
     changes: Changes | None = None
     processes: int = 0
+    bills: tuple[Bill, ...] = ()
     format: int = FORMAT
 
     @property

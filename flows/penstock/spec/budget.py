@@ -19,13 +19,19 @@ class Budget(BaseModel):
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="US dollars at the published prices. Each run counts from nothing, a resumed one too.",
+        description=(
+            "US dollars at the published prices, fine-tuning jobs among them. Each run counts from nothing, a resumed one "
+            "too."
+        ),
         examples=[25],
     )
     tokens: Count | None = Field(
         default=None,
         ge=1,
-        description="Tokens of requests and answers together. Each run counts from nothing, a resumed one too.",
+        description=(
+            "Tokens of requests and answers together, without those that are trained on. Each run counts from nothing, a "
+            "resumed one too."
+        ),
         examples=["50M"],
     )
 

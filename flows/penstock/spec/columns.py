@@ -191,8 +191,8 @@ def columns_read(steps: Sequence[Step], columns: Sequence[Columns]) -> set[str]:
     return found & set(columns[0])
 
 
-def columns_named(step: Step) -> set[str]:
-    """The columns that a step's settings name."""
+def columns_named(step: BaseModel) -> set[str]:
+    """The columns that the settings of a step or an output name."""
     named = _expressions_of(type(step), step.model_dump(mode="json"))
     return {name for _, marker, text in named for name in _columns_of(marker, text)}
 
@@ -215,7 +215,7 @@ def _likely_columns(placed: PlacedStep, given: Columns) -> Columns | None:
     return {**after, f"{word}_usage": None} if issubclass(placed.kind, ApiStep) else after
 
 
-def _expressions_of(kind: type[Step], data: Any) -> Iterator[tuple[Path, Any, str]]:
+def _expressions_of(kind: type[BaseModel], data: Any) -> Iterator[tuple[Path, Any, str]]:
     return marked(kind, data, (TemplateField, SqlField, ColumnField))
 
 

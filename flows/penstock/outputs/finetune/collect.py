@@ -39,19 +39,7 @@ def gathered(
 
     placed, ordered = scratch / "placed.parquet", scratch / "ordered.parquet"
     _write(placed, _placed(parts, schema))
-    by = conversation.columns
-    rows = pl.scan_parquet(placed, glob=False)
-    begins = rows.group_by(by).agg(pl.col(_AT).min().alias(_BEGIN))
-    order = [_BEGIN, *([conversation.order_by] if conversation.order_by else []), _AT]
-    (
-        rows.join(begins, on=by, how="left", nulls_equal=True)
-        .sort(order, nulls_last=True)
-        .with_columns(
-            (pl.col(_BEGIN) != pl.col(_BEGIN).shift(1)).fill_null(value=True).alias(FIRST),
-            (pl.col(_BEGIN) != pl.col(_BEGIN).shift(-1)).fill_null(value=True).alias(LAST),
-        )
-        .sink_parquet(ordered, compression="zstd")
-    )
+    _ordered(pl.scan_parquet(placed, glob=False), conversation).sink_parquet(ordered, compression="zstd")
     placed.unlink()
     with parquet.ParquetFile(ordered) as file:
         for batch in file.iter_batches(batch_size=batch_rows(file.metadata), use_threads=False):
@@ -59,6 +47,33 @@ def gathered(
             assert isinstance(frame, pl.DataFrame)  # noqa: S101  # for mypy: of a table
             yield frame
     ordered.unlink()
+
+
+def in_memory(frame: pl.DataFrame, conversation: Conversation | None) -> pl.DataFrame:
+    """Rows of a table as `single` or `gathered` gives them."""
+    import polars as pl
+
+    at = pl.int_range(pl.len(), dtype=pl.Int64)
+    placed = frame.with_columns(pl.lit(0, pl.Int64).alias(PART), at.alias(NUMBER), at.alias(_AT))
+    if conversation is None:
+        return placed.with_columns(pl.lit(value=True).alias(FIRST), pl.lit(value=True).alias(LAST))
+    return _ordered(placed.lazy(), conversation).collect()
+
+
+def _ordered(rows: pl.LazyFrame, conversation: Conversation) -> pl.LazyFrame:
+    import polars as pl
+
+    by = conversation.columns
+    begins = rows.group_by(by).agg(pl.col(_AT).min().alias(_BEGIN))
+    order = [_BEGIN, *([conversation.order_by] if conversation.order_by else []), _AT]
+    return (
+        rows.join(begins, on=by, how="left", nulls_equal=True)
+        .sort(order, nulls_last=True)
+        .with_columns(
+            (pl.col(_BEGIN) != pl.col(_BEGIN).shift(1)).fill_null(value=True).alias(FIRST),
+            (pl.col(_BEGIN) != pl.col(_BEGIN).shift(-1)).fill_null(value=True).alias(LAST),
+        )
+    )
 
 
 def _placed(parts: Sequence[Path], schema: pa.Schema) -> Iterator[pl.DataFrame]:

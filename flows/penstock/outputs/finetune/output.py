@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from penstock.errors import InputError
 from penstock.expressions import Column, Template
-from penstock.outputs.base import Delivery, Desk, Origin, Output, Prepared, Published
+from penstock.outputs.base import Bill, Delivery, Desk, Origin, Output, Prepared, Published, Reaching
 from penstock.outputs.finetune.settings import Conversation, ExampleMessage, Job
 from penstock.values import FilePath
 
@@ -255,6 +255,12 @@ class FineTune(Output):
             if ready.refused is not None:
                 raise InputError(f"{len(ready.refused):,} rows make no example: {ready.refused['message'][0]}")
             return ready.publish(origin or Origin())
+
+    def foresee(self, rows: Reaching | None) -> Bill | None:
+        """Files, job, tokens and dollars."""
+        from penstock.outputs.finetune.foresight import foresee
+
+        return foresee(self.recipe, rows) if self.delivers else None
 
     def deliver(self, desk: Desk) -> Delivery:
         """Upload, start the job and wait for it, as far as is wanted and has not been done."""

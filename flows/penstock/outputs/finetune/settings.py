@@ -207,7 +207,8 @@ class Job(Settings):
         le=100,
         description=(
             "With `wait`: ask the new model the prompts of so many examples, of the validation set where there is one, "
-            "and write its answers beside the expected ones. They cost what any answer costs."
+            "and write its answers beside the expected ones. They cost what any answer costs, and count in the budget "
+            "and the usage of the run."
         ),
         examples=[3],
     )
