@@ -20,8 +20,8 @@ class Budget(BaseModel):
         gt=0,
         allow_inf_nan=False,
         description=(
-            "US dollars at the published prices, fine-tuning jobs among them. Each run counts from nothing, a resumed one "
-            "too."
+            "US dollars at the published prices, fine-tuning jobs among them. Each run counts from nothing, a "
+            "resumed one too."
         ),
         examples=[25],
     )
@@ -29,8 +29,8 @@ class Budget(BaseModel):
         default=None,
         ge=1,
         description=(
-            "Tokens of requests and answers together, without those that are trained on. Each run counts from nothing, a "
-            "resumed one too."
+            "Tokens of requests and answers together, without those that are trained on. Each run counts from "
+            "nothing, a resumed one too."
         ),
         examples=["50M"],
     )
