@@ -18,7 +18,7 @@ from penstock.plan.partitions import group_slices, limit_slices, partition_rows
 from penstock.plan.reuse import plan_tasks
 from penstock.plan.segments import cut_segments, segment_of
 from penstock.plan.types import check_types, output_schema
-from penstock.sources import Slice, open_source
+from penstock.sources import Slice, Source, open_source
 from penstock.spec import Loaded, Spec, dump
 from penstock.steps import ApiStep, Step
 from penstock.steps.base import PARTITION
@@ -65,16 +65,14 @@ def make_plan(
     source = open_source(spec.source, copies=state.sources)
     schema = _checked_names(source.schema())
     frames = check_types(loaded, schema)
-    rows = partition_rows(spec.steps, spec.source.partition_rows)
-    slices = limit_slices(source.slices(min(rows, limit or rows), may_estimate=limit is None), limit)
+    slices, groups = _cut(spec, source, limit)
     segments = _with_wires(spec, generation)
-    partitions = _partitions(spec, segments, group_slices(slices, rows), encode_schema(schema), generation)
+    partitions = _partitions(spec, segments, groups, encode_schema(schema), generation)
     suffix = rehearsal_name(limit, rehearsal=rehearsal)
     tasks, reuse, parts = plan_tasks(state, segments, partitions, retry_causes, suffix)
     reuse = with_reasons(state, Now(spec, encode_schema(schema), segments, partitions), reuse)
     rows_of = Followed(spec, source, schema, parts, every_row=every_row)
     estimates = _estimates(rows_of, state, partitions, tasks, segments)
-    check_budget(spec, estimates)
     targets = _checked_targets(spec, suffix, frames)
     return Plan(
         pipeline=spec.name,
@@ -100,6 +98,13 @@ def make_plan(
     )
 
 
+def _cut(spec: Spec, source: Source, limit: int | None) -> tuple[list[Slice], list[tuple[Slice, ...]]]:
+    """The source's slices, and those of each partition."""
+    rows = partition_rows(spec.steps, spec.source.partition_rows)
+    slices = limit_slices(source.slices(min(rows, limit or rows), may_estimate=limit is None), limit)
+    return slices, group_slices(slices, rows)
+
+
 def _to_do(partitions: Sequence[Partition], tasks: Sequence[PlannedTask]) -> list[Partition]:
     """The partitions that some task takes."""
     taken = {task.partition for task in tasks}
@@ -113,11 +118,17 @@ def _estimates(
     tasks: Sequence[PlannedTask],
     segments: Sequence[Segment],
 ) -> tuple[StepEstimate, ...]:
-    """What the missing partitions will send, without what was answered before."""
+    """What the missing partitions will send, without what was answered before.
+
+    Raises:
+        InputError: see `check_budget`.
+    """
     missing = _to_do(partitions, tasks)
     with AnswerStore(state.folder) as store:
         paid = Paid.of_now(store, segments)
-        return estimate(rows, missing, paid=paid, all_partitions=len(missing) == len(partitions))
+        found = estimate(rows, missing, paid=paid, all_partitions=len(missing) == len(partitions))
+    check_budget(rows.spec, found)
+    return found
 
 
 def _notes(slices: Sequence[Slice]) -> list[str]:
