@@ -36,6 +36,7 @@ class FakeWire:
     def __init__(self, answer: Callable[[list[str], int], Any]) -> None:
         self.answer = answer
         self.sent = 0
+        self.answered = 0
 
     async def send(self, request: WireRequest, timeouts: Any) -> WireResponse:
         self.sent += 1
@@ -48,6 +49,7 @@ class FakeWire:
         if isinstance(answer, Exception):
             raise answer
         status, body = answer
+        self.answered += 1
         return WireResponse(status, {}, json.dumps(body).encode())
 
     async def aclose(self) -> None:
@@ -207,6 +209,46 @@ def test_after_a_sink_that_raises_it_is_empty(error: BaseException, kind: type[B
     rig = Rig(right)
     with pytest.raises(kind):
         rig.run(sink=Broken())
+    assert rig.left() == 0
+
+
+@pytest.mark.parametrize("error", [Bug("sink"), KeyboardInterrupt()], ids=["bug", "ctrl-c"])
+@pytest.mark.parametrize("raises_in", ["delivered", "flush"])
+def test_what_was_paid_reaches_a_sink_that_raised_before(error: BaseException, raises_in: str) -> None:
+    """The third answer is one that the sink cannot take; those in flight beside it are as good as any."""
+
+    class Picky(Kept):
+        raised = False
+
+        def _look(self, where: str) -> None:
+            if where == raises_in and len(self.answered) == 3 and not self.raised:
+                self.raised = True
+                raise error
+
+        def delivered(self, outcome: Any) -> None:
+            super().delivered(outcome)
+            self._look("delivered")
+
+        def flush(self) -> None:
+            self._look("flush")
+
+    rig, sink = Rig(right), Picky()
+    with pytest.raises(type(error)):
+        rig.run(sink=sink)
+    assert len(sink.answered) == rig.wire.answered
+    assert rig.left() == 0
+
+
+def test_a_sink_that_refuses_all_ends_with_what_it_refused_first() -> None:
+    class Refusing(Kept):
+        def delivered(self, outcome: Any) -> None:
+            super().delivered(outcome)
+            raise Bug(f"answer {len(self.answered)}")
+
+    rig, sink = Rig(right), Refusing()
+    with pytest.raises(Bug, match=r"^answer 1$"):
+        rig.run(sink=sink)
+    assert len(sink.answered) == rig.wire.answered
     assert rig.left() == 0
 
 

@@ -54,7 +54,8 @@ class Driver:
         self._packs_handed = 0
         self._items_handed = 0
         self._items_settled = 0
-        self._sink_works = True
+        self._disk_works = True
+        self._refused: Exception | None = None
         self._unkept = 0
         self._over = False
 
@@ -143,33 +144,45 @@ class Driver:
             self._call(self._dispatch.stored, kept)
 
     def _sunk(self, work: Callable[..., None], *given: Delivered | Failed) -> None:
-        if not self._sink_works:
+        if not self._disk_works:
             return
-        self._sink_works = False
         try:
             work(*given)
-        except OSError as error:
-            if error.errno not in STORAGE_ERRORS:
+        except Exception as error:
+            if not isinstance(error, OSError) or error.errno not in STORAGE_ERRORS:
+                self._refused = self._refused or error
                 raise
+            self._disk_works = False
             self._control.request_stop(_storage_failed(error))
-            return
-        self._sink_works = True
 
     def _finish(self, ended: Ended) -> None:
         self._keep()
         self._over = True
         if ended.error is not None:
             raise ended.error
-        if not self._exhausted or self._items_settled < self._items_handed or not self._sink_works:
+        if not self._exhausted or self._items_settled < self._items_handed or not self._disk_works:
             self._control.check()
 
     def _give_up(self) -> None:
-        """An exception of the source, the sink or a signal is on its way: keep what is paid, then let it go on."""
+        """An exception of the source, the sink or a signal is on its way: keep what is paid, then let it go on.
+
+        What the sink raises for one answer takes no other with it: the first such exception is the one that goes on.
+        """
+        refused = self._refused
         self._call(self._dispatch.stop)
         while not isinstance(outcome := self._next(), Ended):
-            self._take(outcome)
-        self._keep()
+            self._settled(self._take, outcome)
+        self._settled(self._keep)
         self._over = True
+        if refused is None and self._refused is not None:
+            raise self._refused
+
+    def _settled(self, work: Callable[..., None], *given: Delivered | Failed) -> None:
+        """Do what may have the sink raise, and remember it."""
+        try:
+            work(*given)
+        except Exception as error:  # noqa: BLE001  # goes on once the answers behind it are kept
+            self._refused = self._refused or error
 
 
 def _storage_failed(error: OSError) -> StorageFailed:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
+from penstock.errors import PenstockError
 from penstock.items import AnswerRows, Delivered, Failed, usage_type
 from penstock.tables.journal import DIGEST, DIGEST_BYTES, Journal
 
@@ -39,13 +41,38 @@ class JournalSink:
         self._waiting.append(outcome)
 
     def flush(self) -> None:
-        """Append what was delivered, then count its rows."""
+        """Append what was delivered, then count its rows. One that cannot be kept takes no other with it.
+
+        Raises:
+            OSError: the disk is full or gone.
+            InputError: an answer has other columns than those before.
+            ArrowException, ArithmeticError, TypeError, ValueError: an answer's values are not of their columns' types.
+        """
         waiting, self._waiting = self._waiting, []
+        groups: list[list[Delivered]] = []
         for in_rows, outcomes in groupby(waiting, lambda one: isinstance(one.answer.columns, AnswerRows)):
+            together = list(outcomes)
             # An Arrow batch of one row costs a hundred times what the row costs in a batch of many.
-            for group in [list(outcomes)] if in_rows else [[one] for one in outcomes]:
-                self.journal.append(self._batch(group))
-                self.note_kept(sum(self.copies[item.number] for one in group for item in one.items))
+            groups += [together] if in_rows else [[one] for one in together]
+        self._keep_each(groups)
+
+    def _keep_each(self, groups: Sequence[Sequence[Delivered]]) -> None:
+        """Keep all groups that can be kept, in their order, and then raise what one of the others raised."""
+        with ExitStack() as each:
+            for group in reversed(groups):
+                each.callback(self._keep, group)
+
+    def _keep(self, group: Sequence[Delivered]) -> None:
+        import pyarrow as pa
+
+        try:
+            self.journal.append(self._batch(group))
+        except (PenstockError, pa.ArrowException, ArithmeticError, TypeError, ValueError):
+            if len(group) == 1:
+                raise
+            self._keep_each([[one] for one in group])
+            return
+        self.note_kept(sum(self.copies[item.number] for one in group for item in one.items))
 
     def failed(self, outcome: Failed) -> None:
         """Remember the failure and count its rows."""

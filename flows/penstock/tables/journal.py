@@ -124,10 +124,10 @@ class Journal:
         self.check()
         if self._sync_error is not None:
             raise self._sync_error
-        if self._frames.schema is None:
+        if not self._frames.end:
+            self._frames.schema = batch.schema
             named = batch.schema.with_metadata({_WIRE: self._wire.encode()})
             self._write([_MAGIC, *_framed(named.serialize())])
-            self._frames.schema = batch.schema
         elif not batch.schema.equals(self._frames.schema):
             batch = self._like_those_before(batch, self._frames.schema)
         content = batch.serialize()
