@@ -21,6 +21,7 @@ from penstock.execute.pieces import misfit_errors, misfits, paid
 from penstock.execute.rows import Rows
 from penstock.execute.saving import Saving
 from penstock.items import Cause, Failed
+from penstock.memory import trim
 from penstock.steps import ApiStep
 from penstock.steps.base import ROW
 from penstock.tables.answer_lists import write_list
@@ -197,6 +198,7 @@ class ApiPart:
         # One part at a time: what writing needs is then the same for any number of workers.
         with _WRITING:
             write_part(self.files.part, answers.tables(rows.frame), schema, final)
+            trim()
 
     def _write_list(self, rows: Rows, asked: Asked, answers: part_writer.Answers, made: str) -> None:
         """Tell other parts which row holds what answer: of rows that ask the same the first, which has its cost."""
