@@ -239,6 +239,18 @@ def test_what_was_paid_reaches_a_sink_that_raised_before(error: BaseException, r
     assert rig.left() == 0
 
 
+def test_a_sink_that_raises_for_the_last_answer_of_all_ends_the_job() -> None:
+    class Late(Kept):
+        def flush(self) -> None:
+            if len(self.answered) == 3:
+                raise Bug("sink")
+
+    rig, sink = Rig(right), Late()
+    with pytest.raises(Bug):
+        rig.run(MANY[:3], sink=sink, work=Echo(Packing(max_items=1, answer_bytes=SIZE)))
+    assert rig.left() == 0
+
+
 def test_a_sink_that_refuses_all_ends_with_what_it_refused_first() -> None:
     class Refusing(Kept):
         def delivered(self, outcome: Any) -> None:

@@ -156,8 +156,9 @@ class Driver:
             self._control.request_stop(_storage_failed(error))
 
     def _finish(self, ended: Ended) -> None:
-        self._keep()
+        # Nothing comes after this, so nobody is to wait for more if the sink raises.
         self._over = True
+        self._keep()
         if ended.error is not None:
             raise ended.error
         if not self._exhausted or self._items_settled < self._items_handed or not self._disk_works:
