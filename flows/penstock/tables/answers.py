@@ -50,6 +50,8 @@ _NO_DAMAGE = frozenset(
 )
 """Errors that say nothing about what the index holds."""
 _SORTED_AT_ONCE = 1_000_000
+_LOOKED_UP = 5_000
+"""Digests that are looked up in one transaction."""
 _WAIT_SECONDS = 60.0
 _READING_KB, _MAKING_KB = 2_000, 32_000
 """Memory for pages of the index. Who only reads leaves the rest to the system's cache, which is nearly as fast."""
@@ -173,12 +175,20 @@ class AnswerStore:
                 return
         query = "SELECT file, at, row FROM answers WHERE digest = ? ORDER BY file DESC"
         try:
-            ask = self._open().execute
-            for digest in digests:
-                for file, at, row in ask(query, (digest,)).fetchall():
-                    entry = self._entry(file)
+            index = self._open()
+            wanted = list(digests)
+            for start in range(0, len(wanted), _LOOKED_UP):
+                # Outside of a transaction, each query would lock the file and let go of it: most of what it costs.
+                with _reading(index):
+                    found = [
+                        _Place(digest, *row)
+                        for digest in wanted[start : start + _LOOKED_UP]
+                        for row in index.execute(query, (digest,))
+                    ]
+                for place in found:
+                    entry = self._entry(place.file)
                     if entry is not None and entry.wire == wire:
-                        yield _Place(digest, file, at, row)
+                        yield place
         except sqlite3.DatabaseError as error:
             # Not a miss: that would be paid for.
             raise StorageFailed(
@@ -329,6 +339,16 @@ def _connected(path: Path) -> sqlite3.Connection:
 def _drop(index: sqlite3.Connection, paths: Sequence[str]) -> None:
     """Forget files. Their answers stay in the table, and lead to nothing."""
     index.executemany("UPDATE files SET path = NULL WHERE path = ?", ((path,) for path in paths))
+
+
+@contextlib.contextmanager
+def _reading(index: sqlite3.Connection) -> Iterator[None]:
+    """Everything as it is now, while others may read."""
+    index.execute("BEGIN")
+    try:
+        yield
+    finally:
+        index.execute("COMMIT")
 
 
 @contextlib.contextmanager
