@@ -69,9 +69,9 @@ def run_segment(plan_file: str, segment: str, partition: int) -> Any:
     """
     from penstock.execute.segment import run_segment as run
 
-    offer_blocks()
-    offer_shared_limits()
     try:
+        offer_blocks()
+        offer_shared_limits()
         return run(plan_file, segment, partition)
     except Interrupted as error:
         return Cancelled(message=redact(str(error)), data=error)
