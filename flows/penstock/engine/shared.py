@@ -29,7 +29,7 @@ _WINDOW_SECONDS = 60.0
 _AGAIN_SECONDS = 3.0
 _LOOK_SECONDS = 0.05
 _IDLE_SECONDS = 30.0
-_MOST_MISSES = 3
+_MOST_MISSES = 6
 
 
 class NotSold(PenstockError):
@@ -199,15 +199,17 @@ class Bought(Bucket):
             self._share = None
             self._listener.note("the Prefect server that counts the shared limits is back, and they are shared again")
         if sale.units:
-            self._misses = 0
+            # Not all at once: who was just served would be the first again.
+            self._misses = max(0, self._misses - 2)
             self._sold.append((self._clock(), sale.units))
             self._forget_old()
             with self._lock:
                 self._arrived += sale.units
             return 0.0
-        # Many that wait for the same block must not come back at the same moment, nor all at the rate of one.
+        # Many that wait for the same block must not come back together, where the same one would always be first; nor
+        # does the counter have to be asked by all of them as often as by one.
         self._misses = min(self._misses + 1, _MOST_MISSES)
-        return sale.wait * random.uniform(0.75, 0.5 + self._misses / 2)  # noqa: S311  # spread, not secret
+        return sale.wait * random.uniform(0.5, 1 + self._misses / 4)  # noqa: S311  # spread, not secret
 
     def _is_away(self, why: str) -> None:
         if self._share is None:
