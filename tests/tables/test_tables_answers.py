@@ -123,14 +123,14 @@ def test_an_index_that_breaks_between_plan_and_task_stops_the_run(tmp_path: Path
 
 
 def test_an_index_of_mostly_gone_files_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.tables.answers._SORTED_AT_ONCE", 10)
+    monkeypatch.setattr("penstock.tables.answer_filling._SORTED_AT_ONCE", 10)
     for night in range(4):
         for path in (tmp_path / "parts/embed").glob("*"):
             path.unlink()
         _part(tmp_path, f"night-{night}", [f"{night} {number}" for number in range(20)])
         assert len(_found(tmp_path, [f"{night} {number}" for number in range(20)])) == 20
     with AnswerStore(tmp_path) as store:
-        (rows,) = store._open().execute("SELECT count(*) FROM answers").fetchone()
+        (rows,) = store._index._open().execute("SELECT count(*) FROM answers").fetchone()
     assert rows <= 60
 
 
@@ -153,7 +153,7 @@ def test_answers_are_found_at_every_moment_while_somebody_else_plans(
     if anew:
         old.unlink()
         list_of(old).unlink()
-        monkeypatch.setattr("penstock.tables.answers._SORTED_AT_ONCE", 0)
+        monkeypatch.setattr("penstock.tables.answer_filling._SORTED_AT_ONCE", 0)
         _found(tmp_path, ["a"])
     _append(journal, "b")
     seen: list[int] = []
@@ -163,7 +163,7 @@ def test_answers_are_found_at_every_moment_while_somebody_else_plans(
             seen.append(len(other.known(WIRE, _digests(["a"]))))
         return scanned(path)
 
-    monkeypatch.setattr("penstock.tables.answers.scanned", scanned_slowly)
+    monkeypatch.setattr("penstock.tables.answer_filling.scanned", scanned_slowly)
     assert _found(tmp_path, ["a", "b"]) == {"a": "a begun", "b": "b begun"}
     assert set(seen) == {1}
 
@@ -171,7 +171,7 @@ def test_answers_are_found_at_every_moment_while_somebody_else_plans(
 def test_an_index_that_somebody_holds_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _part(tmp_path, "one", ["a"])
     _found(tmp_path, ["a"])
-    monkeypatch.setattr("penstock.tables.answers._WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("penstock.tables.answer_index._WAIT_SECONDS", 0.05)
     index = tmp_path / "answers.sqlite"
     made = index.resolve()
     with closing(sqlite3.connect(index, isolation_level=None)) as other, AnswerStore(tmp_path) as store:
