@@ -37,7 +37,8 @@ def give_back_memory() -> None:
     _libc = libc
     if "MALLOC_ARENA_MAX" not in os.environ:
         libc.mallopt(_M_ARENA_MAX, _ARENAS)
-    libc.mallopt(_M_MMAP_THRESHOLD, _OWN_PAGES_FROM)
+    if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+        libc.mallopt(_M_MMAP_THRESHOLD, _OWN_PAGES_FROM)
 
 
 def trim() -> None:
