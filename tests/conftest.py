@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +16,21 @@ from hypothesis import settings
 settings.register_profile("penstock", deadline=None)
 settings.load_profile("penstock")
 
+# Some hundred processes import the same modules: they are compiled once, whatever the shell says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 _TOGETHER = "processes"
 _PROCESSES = frozenset(["cli", "docs", "flow", "pipelines"])
 """Folders whose tests start commands and Prefect servers: two at a time would only be in each other's way."""
+
+
+@pytest.fixture(scope="session")
+def local_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A ``PENSTOCK_HOME`` for commands of all folders: its Prefect server is started by the first, and ended here."""
+    home = tmp_path_factory.mktemp("local-home")
+    yield home
+    penstock = Path(sys.executable).with_name("penstock")
+    subprocess.run([penstock, "server", "stop"], env={**os.environ, "PENSTOCK_HOME": str(home)}, check=True)
 
 
 @pytest.hookimpl(optionalhook=True)

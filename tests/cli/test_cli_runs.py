@@ -65,20 +65,13 @@ def server() -> Iterator[SandboxProcess]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("cli-home")
-    yield folder
-    subprocess.run([PENSTOCK, "server", "stop"], env={**os.environ, "PENSTOCK_HOME": str(folder)}, check=True)
-
-
 @pytest.fixture
-def shell(tmp_path: Path, home: Path, server: SandboxProcess) -> Shell:
+def shell(tmp_path: Path, local_home: Path, server: SandboxProcess) -> Shell:
     server.change(faults=[], poison=[])
     server.reset()
     dropped = {"PREFECT_API_URL", "PENSTOCK_STATE", "SHELL_API_KEY", "PENSTOCK_EMBEDDED_API_URL"}
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
-    environment = {**kept, "PENSTOCK_HOME": str(home), "PENSTOCK_SERVER_IDLE": "120", "SHELL_API_KEY": server.key}
+    environment = {**kept, "PENSTOCK_HOME": str(local_home), "SHELL_API_KEY": server.key}
     return Shell(tmp_path, environment, server)
 
 

@@ -125,14 +125,14 @@ RUN = {page: found for page in pages() if (found := [one for one in shown(page) 
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def environment(tmp_path_factory: pytest.TempPathFactory, local_home: Path) -> Iterator[dict[str, str]]:
     """What the commands see: the programs of this virtual environment, and a sandbox server in OpenAI's place."""
     programs = Path(sys.executable).parent
     home = tmp_path_factory.mktemp("home")
     clean = {
         name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "PENSTOCK_", "OPENAI_"))
     }
-    environ = {**clean, "PATH": f"{programs}:{clean['PATH']}", "PENSTOCK_HOME": str(home), "HOME": str(home)}
+    environ = {**clean, "PATH": f"{programs}:{clean['PATH']}", "PENSTOCK_HOME": str(local_home), "HOME": str(home)}
     server = subprocess.Popen(
         ["penstock", "sandbox", "--port", "0", "--json"], env=environ, stdout=subprocess.PIPE, text=True, cwd=home
     )
@@ -144,7 +144,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         server.terminate()
         server.wait(20)
         server.stdout.close()
-        subprocess.run(["penstock", "server", "stop"], env=environ, capture_output=True, check=False, cwd=home)
 
 
 @pytest.mark.slow
