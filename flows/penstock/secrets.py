@@ -18,6 +18,9 @@ MASK = "***"
 ENVIRONMENT = "environment variable"
 PREFECT_SECRET = "Prefect Secret block"  # noqa: S105  # the place, not a secret
 """Places of keys, in the words of messages."""
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# Prefect's own rule for the names of blocks.
+_BLOCK = re.compile(r"\$\{prefect-secret:([a-z0-9][a-z0-9-]*)\}")
 _SHORTEST_MASKED = 6
 # What keys of this field look like, for text from servers that quote a key this process never read.
 _KEY_SHAPE = re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{8,}")
@@ -27,9 +30,22 @@ _known: set[str] = set()
 _places: dict[str, Callable[[str], str]] = {}
 
 
+def reference_to(text: str | None) -> Secret | None:
+    """What ``${NAME}`` or ``${prefect-secret:name}`` names; None for any other text."""
+    if match := _VARIABLE.fullmatch(text or ""):
+        return Secret(match[1])
+    match = _BLOCK.fullmatch(text or "")
+    return Secret(match[1], PREFECT_SECRET) if match else None
+
+
 def offer_place(place: str, read: Callable[[str], str]) -> None:
     """Let secrets of `place` be read by `read`, which takes a name, and raises `InputError` where there is none."""
     _places[place] = read
+
+
+def is_offered(place: str) -> bool:
+    """Whether secrets of `place` can be read in this process."""
+    return place == ENVIRONMENT or place in _places
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +87,7 @@ class Secret:
             )
         value = _places[self.place](self.name).strip()
         if not value:
-            raise InputError(f"the {self.place} {self.name!r} is empty, and the provider needs it as its API key")
+            raise InputError(f"the {self.place} {self.name!r} is empty, and the run needs what it is to hold")
         return value
 
 

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.errors import SpecError
+from penstock.errors import InputError, SpecError
+from penstock.plan.make import make_plan
 from penstock.spec import load
 from penstock.spec.model import dump, restore
 from penstock.spec.schedule import ScheduleSettings
+from penstock.tables.state import State
 
 HEAD = """\
 name: nightly
@@ -102,4 +104,26 @@ def test_a_key_may_be_named_as_a_secret_block_and_nothing_else_may(pipeline: Pat
         pipeline.write_text(HEAD + provider % name + step)
         with pytest.raises(SpecError, match="a-z, 0-9 and - only"):
             load(pipeline, environ={})
-    assert "only `api_key` may name a Secret block" in mistake(pipeline, "description: ${prefect-secret:openai-key}\n")
+    assert "only `api_key` may name a Secret block of Prefect, and a source's whole `uri`" in mistake(
+        pipeline, "description: ${prefect-secret:openai-key}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["uri: '${prefect-secret:shop-db}'", "uri: 'postgresql://a@b/c', password: '${prefect-secret:shop-db}'"],
+    ids=["address", "password"],
+)
+def test_a_source_may_name_a_secret_block_which_is_read_by_runs_only(pipeline: Path, where: str) -> None:
+    pipeline.write_text(
+        f"name: shop\nsource: {{sql: select id from t, key: id, {where}}}\n"
+        "steps: [{uses: filter, where: id > 1}]\noutputs: [{uses: parquet, path: out}]\n"
+    )
+    loaded = load(pipeline, environ={})
+    assert loaded.spec.source_blocks == ["shop-db"]
+    assert "the Secret block 'shop-db' is read by runs only, so columns were not checked" in loaded.notes[0]
+    with pytest.raises(InputError, match=r"source\.\w+: the Prefect Secret block 'shop-db' is read by runs only"):
+        make_plan(loaded, state=State.of(pipeline, "shop"))
+    pipeline.write_text(pipeline.read_text().replace("${prefect-secret:shop-db}", "x${prefect-secret:shop-db}"))
+    with pytest.raises(SpecError):
+        load(pipeline, environ={})

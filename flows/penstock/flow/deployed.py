@@ -57,6 +57,8 @@ def _api() -> Api:
 
 def _seen_through(api: Api, request: Request) -> State[Any]:
     flow_run_id = str(runtime.flow_run.id)
+    # A source may need them already for its columns to be checked.
+    offer_blocks()
     session = open_session(request)
     if reason := settle_missed(api, flow_run_id, session.spec.schedule):
         get_run_logger().info(reason)

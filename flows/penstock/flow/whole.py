@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from penstock.execute.session import Request, Session, open_session
+from penstock.flow.secret_blocks import offer_blocks
 from penstock.flow.server import Boot, begin
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ def run_request(
     # The server boots while the plan is made.
     boot = begin()
     try:
+        if session.spec.source_blocks:
+            # Only now can the source be read, by its address or password in a Secret block, and its columns be checked.
+            boot.wait()
+            offer_blocks(session.spec.source_blocks)
+            session = open_session(request)
         with session:
             announce(session, boot)
             connection = boot.wait()

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from penstock.errors import InputError
-from penstock.secrets import remember
+from penstock.secrets import ENVIRONMENT, Secret, reference_to, remember
 from penstock.sources.base import FileState, Slice, SliceData
 from penstock.sources.copies import Copies
 from penstock.sources.database import Database
 from penstock.sources.parquet_files import typed_slice
-from penstock.sources.settings import SourceSettings, check_uri, variable_in
+from penstock.sources.settings import SourceSettings, check_uri
 from penstock.sources.snapshots import Snapshot
 from penstock.values import polars_type
 
@@ -101,22 +101,22 @@ def whole_uri(settings: SourceSettings) -> str:
     """The database's address with its password, which `penstock.secrets.redact` knows from now on.
 
     Raises:
-        InputError: a variable is not set, or holds no address.
+        InputError: a variable is not set, a Secret block cannot be read here, or one of them holds no address.
     """
     uri = settings.uri or ""
-    if variable := variable_in(uri):
-        uri = _revealed("uri", variable)
+    if place := reference_to(uri):
+        uri = _revealed("uri", place)
         try:
             parts = urlsplit(uri)
             bare = uri.replace(f":{parts.password}@", "@") if parts.password else uri
             check_uri(bare)
         except ValueError as error:
-            raise InputError(f"source.uri: the environment variable {variable} holds no address: {error}") from None
+            raise InputError(f"source.uri: the {place.place} {place.name} holds no address: {error}") from None
         if parts.password:
             remember(parts.password)
             remember(uri)
-    if settings.password and (variable := variable_in(settings.password)):
-        password = _revealed("password", variable)
+    if place := reference_to(settings.password):
+        password = _revealed("password", place)
         remember(password)
         remember(quote(password, safe=""))
         parts = urlsplit(uri)
@@ -127,8 +127,15 @@ def whole_uri(settings: SourceSettings) -> str:
     return uri
 
 
-def _revealed(field: str, variable: str) -> str:
-    value = os.environ.get(variable, "").strip()
+def _revealed(field: str, secret: Secret) -> str:
+    if secret.place != ENVIRONMENT:
+        try:
+            return secret.reveal()
+        except InputError as error:
+            raise InputError(f"source.{field}: {error}") from None
+    value = os.environ.get(secret.name, "").strip()
     if not value:
-        raise InputError(f"source.{field}: the environment variable {variable} is not set. Set it: export {variable}=…")
+        raise InputError(
+            f"source.{field}: the environment variable {secret.name} is not set. Set it: export {secret.name}=…"
+        )
     return value

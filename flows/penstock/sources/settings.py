@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import re
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -19,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from penstock.secrets import PREFECT_SECRET, reference_to
 from penstock.values import DatabaseUri, FilePath, TypeWord, names_in
 
 Format = Literal["csv", "jsonl", "json", "parquet", "files"]
@@ -65,7 +65,6 @@ OTHER_FILES: dict[str, str] = {
 """Other files that are rows themselves rather than tables, with their media types."""
 MEDIA: dict[str, str] = {**AUDIO, **OTHER_FILES}
 
-_NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _TEXT = frozenset({"csv", "jsonl", "json"})
 _ONLY: dict[str, frozenset[str]] = {
     "delimiter": frozenset({"csv"}),
@@ -77,15 +76,12 @@ _ONLY: dict[str, frozenset[str]] = {
 """Settings that only some formats have."""
 
 
-def variable_in(text: str | None) -> str | None:
-    """The environment variable that ``${NAME}`` names; None for anything else."""
-    match = _NAME.fullmatch(text or "")
-    return match[1] if match else None
-
-
 def _password(text: str) -> str:
-    if variable_in(text) is None:
-        raise ValueError("passwords live in the environment: write ${DB_PASSWORD}, the name of a variable")
+    if reference_to(text) is None:
+        raise ValueError(
+            "passwords live in the environment: write ${DB_PASSWORD}, the name of a variable, or "
+            "${prefect-secret:db-password} for a Secret block"
+        )
     return text
 
 
@@ -114,7 +110,7 @@ def check_uri(text: str) -> str:
 
 
 def _uri(text: str) -> str:
-    return text if variable_in(text) is not None else check_uri(text)
+    return text if reference_to(text) is not None else check_uri(text)
 
 
 def _encoding(text: str) -> str:
@@ -127,7 +123,13 @@ def _encoding(text: str) -> str:
 PasswordReference = Annotated[
     str,
     AfterValidator(_password),
-    WithJsonSchema({"type": "string", "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$", "examples": ["${DB_PASSWORD}"]}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^\$\{([A-Za-z_][A-Za-z0-9_]*|prefect-secret:[a-z0-9][a-z0-9-]*)\}$",
+            "examples": ["${DB_PASSWORD}"],
+        }
+    ),
 ]
 
 
@@ -158,17 +160,19 @@ class SourceSettings(BaseModel):
         default=None,
         description=(
             "The database of `sql`: sqlite:/// and a file (relative to the pipeline file), or "
-            "postgresql://user@host/name, or ${NAME}: a variable that holds the address, and only its name is kept."
+            "postgresql://user@host/name, or ${NAME}: a variable that holds the address, and only its name is kept. Or "
+            "${prefect-secret:name}: the Secret block of Prefect that holds it, which is read by the run."
         ),
         examples=["sqlite:///shop.db", "postgresql://reader@db.example.org/shop?sslmode=require", "${DATABASE_URL}"],
     )
     password: PasswordReference | None = Field(
         default=None,
         description=(
-            "The environment variable that holds the database's password. Without it PGPASSWORD and ~/.pgpass are "
-            "asked. The password itself never stands in a file."
+            "The environment variable that holds the database's password, or the Secret block of Prefect, which is "
+            "read by the run. Without it PGPASSWORD and ~/.pgpass are asked. The password itself never stands in a "
+            "file."
         ),
-        examples=["${DB_PASSWORD}"],
+        examples=["${DB_PASSWORD}", "${prefect-secret:db-password}"],
     )
     format: Format | None = Field(
         default=None,
@@ -276,6 +280,12 @@ class SourceSettings(BaseModel):
     def is_elsewhere(self) -> bool:
         """Whether the rows come over a network: from object storage or a database server."""
         return not str(self.uri).startswith("sqlite:") if self.sql else "://" in str(self.path)
+
+    @property
+    def blocks(self) -> list[str]:
+        """The Secret blocks of Prefect that hold the database's address or password, by name."""
+        named = (reference_to(text) for text in (self.uri, self.password))
+        return [secret.name for secret in named if secret is not None and secret.place == PREFECT_SECRET]
 
     @property
     def kind(self) -> Format | None:

@@ -181,6 +181,11 @@ class Spec(BaseModel):
         named = [provider.key_block for provider in self.used_providers.values()]
         return list(dict.fromkeys(name for name in named if name))
 
+    @property
+    def source_blocks(self) -> list[str]:
+        """The Secret blocks of Prefect that hold the source's address or password."""
+        return self.source.blocks
+
 
 def _chosen(asker: ApiStep | Output) -> str | None:
     return asker.provider if isinstance(asker, ApiStep) else asker.provider_name

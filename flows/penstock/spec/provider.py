@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 
 from penstock.errors import InputError
 from penstock.faults import FAULTS, FaultRule, parse_faults
-from penstock.secrets import PREFECT_SECRET, Secret
+from penstock.secrets import ENVIRONMENT, PREFECT_SECRET, Secret, reference_to
 from penstock.spec.price_settings import PriceSettings
 from penstock.values import Count, Duration, FilePath, parse_duration
 
@@ -22,20 +22,12 @@ SANDBOX_KEY = "PENSTOCK_SANDBOX_KEY"
 """The variable that holds the sandbox's key; whoever starts the sandbox sets it."""
 OPENAI_KEY = "${OPENAI_API_KEY}"
 _OPENAI_HOST = "api.openai.com"
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-# Prefect's own rule for the names of blocks.
-_BLOCK = re.compile(r"\$\{prefect-secret:([a-z0-9][a-z0-9-]*)\}")
 _CONFIG = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-
-def is_variable(text: str) -> bool:
-    """Whether `text` names an environment variable, ``${NAME}``, and nothing else."""
-    return _VARIABLE.fullmatch(text) is not None
 
 
 def is_key_reference(text: str) -> bool:
     """Whether `text` names a place where a key is, ``${NAME}`` or ``${prefect-secret:name}``, and nothing else."""
-    return is_variable(text) or _BLOCK.fullmatch(text) is not None
+    return reference_to(text) is not None
 
 
 def _key_reference(text: str) -> str:
@@ -316,20 +308,14 @@ class OpenAISettings(_Common):
     @property
     def key_variable(self) -> str | None:
         """The variable that the user must set; None when the server needs no key, or Prefect has it."""
-        match = _VARIABLE.fullmatch(self.api_key or "")
-        return match[1] if match else None
+        secret = reference_to(self.api_key)
+        return secret.name if secret is not None and secret.place == ENVIRONMENT else None
 
     @property
     def key_block(self) -> str | None:
         """Prefect's Secret block that holds the key, by name."""
-        match = _BLOCK.fullmatch(self.api_key or "")
-        return match[1] if match else None
-
-    @property
-    def _secret(self) -> Secret | None:
-        if self.key_block:
-            return Secret(self.key_block, PREFECT_SECRET)
-        return Secret(self.key_variable) if self.key_variable else None
+        secret = reference_to(self.api_key)
+        return secret.name if secret is not None and secret.place == PREFECT_SECRET else None
 
     def to_provider(self, name: str, base_url: str | None = None) -> Provider:
         """The server as the engine sees it; `base_url` replaces the one in the file."""
@@ -338,7 +324,7 @@ class OpenAISettings(_Common):
         return Provider(
             name=name,
             base_url=(base_url or self.base_url).rstrip("/"),
-            api_key=self._secret,
+            api_key=reference_to(self.api_key),
             organization=self.organization or None,
             project=self.project or None,
             **self._policies(),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from penstock.errors import InputError, UsageError
 from penstock.outputs import KINDS as OUTPUTS
+from penstock.secrets import PREFECT_SECRET, is_offered
 from penstock.sources import ROW_KEY, SourceSettings
 from penstock.spec.branches import check_branches, columns_at
 from penstock.spec.budget import Budget
@@ -24,7 +25,7 @@ from penstock.spec.param_values import ParamReading
 from penstock.spec.positions import Document, Scalar, Span
 from penstock.spec.positions import Mapping as MappingNode
 from penstock.spec.positions import Path as Place
-from penstock.spec.provider import PROVIDERS, ProviderSettings, SandboxSettings, is_key_reference, is_variable
+from penstock.spec.provider import PROVIDERS, ProviderSettings, SandboxSettings, is_key_reference
 from penstock.spec.providers import check_used_providers, key_paths, read_provider
 from penstock.spec.references import Resolver, did_you_mean, nearest
 from penstock.spec.runner_key import RunnerSettings, check_runner, check_runner_word
@@ -127,11 +128,11 @@ class Reading:
                 self._document.masked.append(node.span)
 
     def _names_of_secrets(self) -> frozenset[Place]:
-        """Where ``${NAME}`` stays a name besides API keys: at a database's password, and as its whole address."""
+        """Where a reference stays a name besides API keys: at a database's password, and as its whole address."""
         named: set[Place] = set()
         for place in (("source", "uri"), ("source", "password")):
             key, node = self._document.find(place)
-            if key is not None and key.text == place[-1] and isinstance(node, Scalar) and is_variable(node.text):
+            if key is not None and key.text == place[-1] and isinstance(node, Scalar) and is_key_reference(node.text):
                 named.add(place)
         return frozenset(named)
 
@@ -244,6 +245,12 @@ class Reading:
     def _source_columns(self, source: SourceSettings, *, may_miss: bool) -> Columns | None:
         from penstock.sources import open_source
 
+        if source.blocks and not is_offered(PREFECT_SECRET):
+            self.notes.append(
+                f"the Secret block {source.blocks[0]!r} is read by runs only, so columns were not checked; a run "
+                "checks them before it sends anything"
+            )
+            return None
         if may_miss and source.is_elsewhere:
             self.notes.append("the source is not on this machine, so columns were not checked")
             return None

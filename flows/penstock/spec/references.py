@@ -116,7 +116,7 @@ class Resolver:
         if inner.startswith("prefect-secret:"):
             self._document.add(
                 span,
-                "only `api_key` may name a Secret block of Prefect: "
+                "only `api_key` may name a Secret block of Prefect, and a source's whole `uri` or `password`: "
                 "any other value would be written into plans, reports and Prefect",
             )
             return ""
