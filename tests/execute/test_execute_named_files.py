@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from execute_bench import Bench
 
+from penstock.execute.session import Request, load_request, plan_request
 from penstock.steps.named_files import NamedFile, content_mark
 
 TRANSCRIBE = "uses: transcribe\noutput: heard\nfile: '{{ text }}'"
@@ -129,4 +130,50 @@ def test_the_plan_counts_pictures_that_are_paid_for_as_paid_for(bench: Bench) ->
     bench.texts(["0.png", "1.png", "2.png"])
     with bench.open() as session:
         assert [estimate.requests for estimate in session.plan.estimates] == [1]
+    assert bench.run().usage.requests == 1
+
+
+def _touched(files: list[Path]) -> None:
+    for number, file in enumerate(files):
+        before = file.read_bytes()
+        file.write_bytes(before)
+        os.utime(file, ns=(1_600_000_000_000_000_000 + number, 1_600_000_000_000_000_000 + number))
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_file_that_was_only_touched_is_not_paid_for_again(bench: Bench, step: str) -> None:
+    files = _given(bench, step)
+    assert bench.run().usage.requests == 3
+    _touched(files)
+    request = Request(bench.file)
+    (estimate,) = plan_request(request, load_request(request)).estimates
+    assert (estimate.rows, estimate.requests, estimate.answered) == (0, 0, 3)
+    record = bench.proven()
+    assert (record.usage.requests, record.carried_rows) == (0, 3)
+    _touched(files[:1])
+    _write(files[1], 77)
+    assert bench.run().usage.requests == 1
+
+
+def test_of_recordings_that_are_rows_themselves_a_touched_one_is_not_paid_for_again(bench: Bench) -> None:
+    (bench.folder / "calls").mkdir()
+    files = [bench.folder / "calls" / f"{number}.wav" for number in range(3)]
+    for number, file in enumerate(files):
+        _write(file, number)
+    bench.pipeline("uses: transcribe\noutput: heard\nfile: '{{ path }}'", more="incremental: true\n")
+    text = bench.file.read_text().replace("  path: rows.csv\n  key: id\n", "  path: calls/*.wav\n")
+    bench.file.write_text(text)
+    assert bench.run().usage.requests == 3
+    _touched(files)
+    assert bench.run().usage.requests == 0
+
+
+def test_a_touched_file_of_a_run_that_stopped_is_not_paid_for_again(bench: Bench) -> None:
+    files = _given(bench, "transcribe")
+    bench.file.write_text(bench.file.read_text() + "errors: {stop_above: 100%}\n")
+    sent = files[2].read_bytes()
+    files[2].write_bytes(b"no sound")
+    assert bench.run().usage.requests == 2
+    _touched(files)
+    files[2].write_bytes(sent)
     assert bench.run().usage.requests == 1
