@@ -24,7 +24,7 @@ from penstock.engine.judge import Action, Circumstances, judge
 from penstock.engine.pack import Pack
 from penstock.engine.room import Room, Share
 from penstock.errors import RunStopped
-from penstock.items import Answer, Delivered, Failed
+from penstock.items import Answer, AnswerRows, Delivered, Failed
 
 GRACE_SECONDS = 3.0
 """What requests under way get when the run stops: they are paid, so their answers are worth a moment."""
@@ -215,7 +215,7 @@ class Dispatch:
             pack.charge(attempted.answer.usage, attempted.usd)
             answer = Answer(attempted.answer.columns, pack.spent)
             self._gathered.append(Delivered(pack.items, answer, pack.attempts, request_id, pack.usd))
-            self._hand_over_soon(at_once=len(pack.items) > 1)
+            self._hand_over_soon(at_once=not isinstance(answer.columns, AnswerRows))
             self._outstanding -= 1
         elif isinstance(attempted, Again):
             self._ask_again(pack, attempted)
