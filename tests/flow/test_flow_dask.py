@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from test_flow_machines import (
+    ROWS,
     command,
     ended,
     machines,
@@ -30,6 +31,7 @@ from test_flow_machines import (
 from penstock.flow import embedded
 from penstock.flow.rest import Api, call
 from penstock.sandbox.launch import SandboxProcess
+from penstock.sandbox.launch import start as start_sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.prefect]
 __all__ = ["machines", "sandbox", "undisturbed"]
@@ -46,9 +48,8 @@ def dask(*words: str, environ: dict[str, str]) -> subprocess.Popen[bytes]:
 
 @pytest.fixture
 def cluster(machines: dict[str, str], tmp_path: Path) -> Iterator[str]:
-    """The address of a scheduler with two workers, which gives up one that it does not hear for ten seconds."""
+    """The address of a scheduler with two workers."""
     told = tmp_path / "scheduler.json"
-    machines = {**machines, "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10s"}
     processes = [
         dask(
             "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(told),
@@ -70,6 +71,13 @@ def cluster(machines: dict[str, str], tmp_path: Path) -> Iterator[str]:
         process.wait()
 
 
+@pytest.fixture
+def slow_sandbox() -> Iterator[SandboxProcess]:
+    """One whose answers take so long that a worker can be given up and come back while half of the rows is asked."""
+    with start_sandbox(latency="300ms") as process:
+        yield process
+
+
 def worker(path: Path) -> int:
     """One of the run's workers."""
     found = int(reports(path)[0]["worker"].split("-")[-2])
@@ -89,6 +97,56 @@ def test_a_dask_worker_that_is_killed_costs_its_requests_in_flight(
     # Each worker has half of the 8 that may be in flight.
     prove(path, sandbox, undisturbed, lost=4)
     assert "Traceback" not in said
+
+
+GIVE_UP = """
+import sys
+from distributed import Client
+
+async def give_up(dask_scheduler):
+    # As it does by itself after five minutes; a shorter time would give up workers that are busy with imports.
+    dask_scheduler.worker_ttl = 5
+    await dask_scheduler.check_worker_ttl()
+
+with Client(sys.argv[1], set_as_default=False) as client:
+    client.run_on_scheduler(give_up)
+"""
+
+
+def test_a_dask_worker_that_comes_back_finds_its_partition_taken_over_and_does_no_harm(
+    machines: dict[str, str], cluster: str, slow_sandbox: SandboxProcess, undisturbed: Any, tmp_path: Path
+) -> None:
+    sandbox = slow_sandbox
+    path = pipeline(
+        tmp_path / "run",
+        sandbox.url,
+        runner={"kind": "dask", "address": cluster, "workers": 2},
+        source={"path": "rows.csv", "key": "id", "partition_rows": ROWS // 2},
+    )
+    process = command(path, machines)
+    until(lambda: len(reports(path)) >= 2 and sandbox.stats()["total_requests"] > 60, process)
+    before = journals(path)
+    frozen = worker(path)
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        time.sleep(6)
+        subprocess.run([sys.executable, "-c", GIVE_UP, cluster], env=machines, check=True, timeout=60)
+        # Its successor puts a file of its own in the place of the journal.
+        until(lambda: any(before[name] != inode for name, inode in journals(path).items()), process)
+        until(lambda: sandbox.stats()["total_requests"] > 220, process)
+        assert process.poll() is None
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    code, said = ended(process)
+    assert code == 0, said
+    # Asked again is what it had in flight, 4; and one more may be on its way before it knows.
+    prove(path, sandbox, undisturbed, lost=5)
+    assert "Traceback" not in said
+
+
+def journals(path: Path) -> dict[str, int]:
+    """The journals of a run, and which file each is."""
+    return {one.name: one.stat().st_ino for one in path.parent.glob(".penstock/embed-texts/parts/*/*.journal")}
 
 
 def test_a_run_in_local_dask_workers_that_is_cancelled_in_prefect_stops_within_seconds_and_goes_on_later(
