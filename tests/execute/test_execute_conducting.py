@@ -164,3 +164,28 @@ def test_more_processes_than_the_limits_were_divided_by_are_told_of(tmp_path: Pa
         "2 worker processes took part and `runner.workers` says 1: together they may have gone over the provider's "
         "limits"
     ]
+
+
+def test_a_run_tells_that_the_last_second_of_a_worker_that_died_is_not_in_its_usage(tmp_path: Path) -> None:
+    control = RunControl()
+    conductor = Conductor(tmp_path, control, None, 2)
+    dead, alive = Played(tmp_path, "dead"), Played(tmp_path, "alive")
+    for one in (dead, alive):
+        one.control.work_began()
+        one.tell()
+    alive.control.work_ended()
+    alive.tell()
+    conductor.end()
+    (note,) = control.notes
+    assert note.startswith("1 of the worker processes died at work")
+
+
+def test_a_run_that_was_stopped_takes_no_worker_for_dead(tmp_path: Path) -> None:
+    control = RunControl()
+    conductor = Conductor(tmp_path, control, None, 1)
+    busy = Played(tmp_path, "busy")
+    busy.control.work_began()
+    busy.tell()
+    control.request_stop(Interrupted("the run was interrupted by Ctrl-C"))
+    conductor.end()
+    assert not control.notes

@@ -104,8 +104,18 @@ class Conductor(threading.Thread):
             self.join()
         with suppress(OSError):
             self.look()
+            self._note_the_dead()
             stop = self._orders.stop or ("RunStopped", "the run is over")
             write_orders(self._folder, Orders(self._orders.number + 1, stop))
+
+    def _note_the_dead(self) -> None:
+        """Say whose last second is not in the usage: a process that lives says at the end that it has no work."""
+        dead = [] if self._control.stopped else [one for one in read_reports(self._folder) if one.busy]
+        if dead:
+            self._control.note(
+                f"{len(dead)} of the worker processes died at work or did not come back: what they asked in the second "
+                "before that is not in this run's usage, and what they had in flight was asked again"
+            )
 
     def look(self) -> None:
         """Take in all reports and write what follows from them.
