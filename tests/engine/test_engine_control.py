@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from penstock.api.provider import Limits
 from penstock.engine import Job, RunControl, control_of, engine, release
+from penstock.engine.meter import Meter
 from penstock.errors import BudgetSpent, InputError, Interrupted, NoSuccess, QuotaExhausted, TooManyFailures
 from penstock.items import Cause, Item, Usage
 from raw_http import RawServer, Reply, Seen, reply
@@ -237,3 +238,16 @@ def test_a_budget_holds_before_the_first_answer_has_come_where_answers_have_a_bo
         with pytest.raises(BudgetSpent):
             engine().run(job)
     assert 0.009 < control.snapshot()["usd"] <= 0.01
+
+
+def test_what_other_processes_and_a_job_cost_is_gone_from_the_budget():
+    control = RunControl(budget_usd=10.0)
+    control.gather(Meter(usd=4.0), {})
+    assert control.usd_left == 10.0
+    control.settle()
+    assert control.usd_left == 6.0
+    control.spend(5.5)
+    assert control.usd_left == 0.5
+    control.spend(2.0)
+    assert control.usd_left == 0.0
+    assert RunControl(budget_tokens=5).usd_left is None

@@ -177,3 +177,17 @@ def test_a_touched_file_of_a_run_that_stopped_is_not_paid_for_again(bench: Bench
     _touched(files)
     files[2].write_bytes(sent)
     assert bench.run().usage.requests == 1
+
+
+def test_what_is_asked_of_a_touched_recording_s_transcript_is_known_as_paid_for(bench: Bench) -> None:
+    files = _given(bench, "transcribe")
+    last = "uses: chat\nmodel: gpt-4o-mini\noutput: last\nprompt: '{{ heard_text }}: {{ text }}'"
+    bench.pipeline(f"{TRANSCRIBE}\n---\n{last}")
+    assert bench.run().usage.requests == 6
+    _touched(files)
+    bench.texts([file.name for file in [*files, bench.folder / "new.wav"]])
+    _write(bench.folder / "new.wav", 50)
+    request = Request(bench.file)
+    first, second = plan_request(request, load_request(request)).estimates
+    assert (first.rows, first.answered, second.rows, second.answered) == (1, 3, 1, 3)
+    assert bench.run().usage.requests == 2

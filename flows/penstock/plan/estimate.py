@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
@@ -15,15 +15,14 @@ from penstock.engine.packing import packs
 from penstock.engine.prices import is_priced, price, usd_of
 from penstock.expressions import sql_columns
 from penstock.items import Item, Usage
-from penstock.plan.model import Partition, Segment, StepEstimate
-from penstock.plan.sampled import Parts, Sampled, after, kept, named_later, take_sample
+from penstock.plan.answered import Paid
+from penstock.plan.model import Partition, StepEstimate
+from penstock.plan.sampled import Sampled, after, kept, named_later, take_sample
 from penstock.sources import Source
 from penstock.spec.columns import columns_named
 from penstock.spec.model import Spec
 from penstock.steps import ApiStep, parents
 from penstock.steps.base import PARTITION
-from penstock.tables.answer_lists import digest_of
-from penstock.tables.answers import AnswerStore
 from penstock.tokens import counter
 
 if TYPE_CHECKING:
@@ -31,43 +30,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Paid:
-    """What was answered before.
-
-    Attributes:
-        store: the answers.
-        wires: by step, what names its answers.
-    """
-
-    store: AnswerStore
-    wires: Mapping[str, str]
-
-    @classmethod
-    def of_now(cls, store: AnswerStore, segments: Sequence[Segment]) -> Paid:
-        """With all that was answered until now."""
-        store.refresh()
-        return cls(store, {segment.id: segment.wire for segment in segments})
-
-    def of(self, step: ApiStep, payloads: Collection[str]) -> set[str]:
-        """Those payloads of a step that have an answer."""
-        identities = {payload: digest_of(step.identity(payload)) for payload in payloads}
-        known = set(self.store.known(self.wires[step.name], identities.values()))
-        return {payload for payload, digest in identities.items() if digest in known}
-
-
-@dataclass(frozen=True, slots=True)
 class Followed:
     """Follows rows through all steps, as far as they can be known.
 
     Attributes:
-        parts: those that stand.
+        paid: what was answered before.
         every_row: look at every row, however many there are.
     """
 
     spec: Spec
     source: Source
     schema: dict[str, pl.DataType]
-    parts: Parts
+    paid: Paid
     every_row: bool = False
 
     def through(
@@ -85,17 +59,16 @@ class Followed:
         for place, (step, parent) in enumerate(zip(steps, parents(steps), strict=True)):
             later = named_later(steps[place + 1 :])
             reads = None if later is None else later.union(needed)
-            found.append(after(step, found[parent + 1], self.spec.source_keys, self.parts, reads))
+            found.append(after(step, found[parent + 1], self.spec.source_keys, self.paid, reads))
         return found
 
 
 def estimate(
-    rows: Followed, partitions: Sequence[Partition], *, paid: Paid, all_partitions: bool = True
+    rows: Followed, partitions: Sequence[Partition], *, all_partitions: bool = True
 ) -> tuple[StepEstimate, ...]:
     """One estimate per API step for the partitions given, which are those still to do.
 
     Args:
-        paid: what was answered before, and will not be asked.
         all_partitions: whether no other partition is done already, which a step that looks at all rows would see too.
     """
     spec = rows.spec
@@ -103,7 +76,7 @@ def estimate(
         return ()
     followed = rows.through(partitions, all_partitions=all_partitions)
     return tuple(
-        _estimated(spec, step, followed[parent + 1], paid)
+        _estimated(spec, step, followed[parent + 1], rows.paid)
         for step, parent in zip(spec.steps, parents(spec.steps), strict=True)
         if isinstance(step, ApiStep)
     )

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from penstock.errors import InputError
+from penstock.plan.answered import Paid
 from penstock.plan.bills import bills
 from penstock.plan.changes import Now, with_reasons
-from penstock.plan.estimate import Followed, Paid, estimate
+from penstock.plan.estimate import Followed, estimate
 from penstock.plan.fingerprints import fingerprint, part_name, segment_content, slices_content, wire_fingerprint
 from penstock.plan.model import Partition, Plan, PlannedTask, Segment, StepEstimate, encode_schema
 from penstock.plan.partitions import group_slices, limit_slices, partition_rows
@@ -62,18 +63,18 @@ def make_plan(
         InputError: the source cannot be read, an output folder is somebody else's, or a budget cannot be kept.
     """
     spec = loaded.spec
-    source = open_source(spec.source, copies=state.sources)
-    schema = _checked_names(source.schema())
+    source, schema = _opened(spec, state)
     frames = check_types(loaded, schema)
     slices, groups = _cut(spec, source, limit)
     segments = _with_wires(spec, generation)
     partitions = _partitions(spec, segments, groups, encode_schema(schema), generation)
-    suffix = rehearsal_name(limit, rehearsal=rehearsal)
+    suffix, targets = _checked_targets(spec, rehearsal_name(limit, rehearsal=rehearsal), frames)
     tasks, reuse, parts = plan_tasks(state, segments, partitions, retry_causes, suffix)
     reuse = with_reasons(state, Now(spec, encode_schema(schema), segments, partitions), reuse)
-    rows_of = Followed(spec, source, schema, parts, every_row=every_row)
-    estimates = _estimates(rows_of, state, partitions, tasks, segments)
-    targets = _checked_targets(spec, suffix, frames)
+    with AnswerStore(state.folder) as store:
+        rows_of = Followed(spec, source, schema, Paid.of_now(store, segments, parts), every_row=every_row)
+        estimates = _estimates(rows_of, partitions, tasks)
+        told = bills(rows_of, partitions, targets, first_rows=limit is not None, counted=counted)
     return Plan(
         pipeline=spec.name,
         file=str(loaded.file.absolute()),
@@ -86,7 +87,7 @@ def make_plan(
         partitions=tuple(partitions),
         tasks=tasks,
         estimates=estimates,
-        bills=bills(rows_of, partitions, targets, first_rows=limit is not None, counted=counted),
+        bills=told,
         reuse=reuse,
         targets=targets,
         ends=tuple(segment_of(segments, spec.steps, output.reads) for output in spec.outputs),
@@ -96,6 +97,12 @@ def make_plan(
         notes=(*loaded.notes, *_notes(slices)),
         retry_causes=None if retry_causes is None else tuple(retry_causes),
     )
+
+
+def _opened(spec: Spec, state: State) -> tuple[Source, dict[str, pl.DataType]]:
+    """The source and its columns."""
+    source = open_source(spec.source, copies=state.sources)
+    return source, _checked_names(source.schema())
 
 
 def _cut(spec: Spec, source: Source, limit: int | None) -> tuple[list[Slice], list[tuple[Slice, ...]]]:
@@ -112,11 +119,7 @@ def _to_do(partitions: Sequence[Partition], tasks: Sequence[PlannedTask]) -> lis
 
 
 def _estimates(
-    rows: Followed,
-    state: State,
-    partitions: Sequence[Partition],
-    tasks: Sequence[PlannedTask],
-    segments: Sequence[Segment],
+    rows: Followed, partitions: Sequence[Partition], tasks: Sequence[PlannedTask]
 ) -> tuple[StepEstimate, ...]:
     """What the missing partitions will send, without what was answered before.
 
@@ -124,9 +127,7 @@ def _estimates(
         InputError: see `check_budget`.
     """
     missing = _to_do(partitions, tasks)
-    with AnswerStore(state.folder) as store:
-        paid = Paid.of_now(store, segments)
-        found = estimate(rows, missing, paid=paid, all_partitions=len(missing) == len(partitions))
+    found = estimate(rows, missing, all_partitions=len(missing) == len(partitions))
     check_budget(rows.spec, found)
     return found
 
@@ -144,11 +145,11 @@ def _checked_names(columns: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
     return columns
 
 
-def _checked_targets(spec: Spec, suffix: str, frames: Sequence[pl.DataFrame]) -> tuple[str, ...]:
-    """Where each output is published, after making sure that it can be."""
+def _checked_targets(spec: Spec, suffix: str, frames: Sequence[pl.DataFrame]) -> tuple[str, tuple[str, ...]]:
+    """The rehearsal's name, and where each output is published under it, after making sure that it can be."""
     for output in spec.outputs:
         output.beside(suffix).check(output_schema(spec.steps, frames, output.reads))
-    return tuple(str(output.beside(suffix).target) for output in spec.outputs)
+    return suffix, tuple(str(output.beside(suffix).target) for output in spec.outputs)
 
 
 def check_budget(spec: Spec, estimates: Sequence[StepEstimate]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.expressions import sql_columns
+from penstock.plan.answered import Paid
 from penstock.plan.model import Partition
 from penstock.sources import Source
 from penstock.spec.columns import columns_named
@@ -34,8 +35,6 @@ _SAMPLE_SLICES = 8
 _SAMPLE_ROWS = 500
 _MOST_ISOLATED = 1_000
 _OPEN = "__open_"
-Parts = Mapping[tuple[str, int], Path]
-"""By segment and partition the parts whose rows are those that a run will have."""
 
 
 @dataclass(slots=True)
@@ -104,16 +103,16 @@ def take_sample(
     return Sampled(rows, weight, exact, exact, len(partitions), shares)
 
 
-def after(step: Step, rows: Sampled, keys: Sequence[str], parts: Parts, needed: Collection[str] | None) -> Sampled:
+def after(step: Step, rows: Sampled, keys: Sequence[str], paid: Paid, needed: Collection[str] | None) -> Sampled:
     """The rows after a step; of what cannot be told before it runs nothing is dropped.
 
     Args:
         keys: the columns of the source's key.
-        parts: those that stand.
+        paid: what was answered before.
         needed: the columns that a later step or output looks at; others are left empty. None for all.
     """
     if isinstance(step, ApiStep):
-        return _answered(step, rows, parts, needed)
+        return _answered(step, rows, paid, needed)
     if isinstance(step, BarrierStep):
         return _decided(step, rows)
     return _tabled(step, rows, keys) if isinstance(step, TableStep) else rows
@@ -141,15 +140,18 @@ def rows_after(step: TableStep, frame: pl.DataFrame, keys: Sequence[str] = ()) -
     return _applied(step, frame, [_MOST_ISOLATED], keys)
 
 
-def _answered(step: ApiStep, rows: Sampled, parts: Parts, needed: Collection[str] | None) -> Sampled:
-    """With the step's columns: empty, or as they are in parts that stand."""
+def _answered(step: ApiStep, rows: Sampled, paid: Paid, needed: Collection[str] | None) -> Sampled:
+    """With the step's columns: empty, or as they are in parts that stand, or in answers of before."""
     import polars as pl
 
     mark = _OPEN + step.name
     frame = with_results(step, rows.frame).with_columns(pl.lit(value=True).alias(mark))
     new = set(frame.columns) - set(rows.frame.columns)
-    standing = {index: path for index in rows.shares if (path := parts.get((step.name, index))) is not None}
-    frames = [frame.filter(~pl.col(PARTITION).is_in(list(standing)))]
+    standing = {index: path for index in rows.shares if (path := paid.parts.get((step.name, index))) is not None}
+    others = replace(rows, frame=frame.filter(~pl.col(PARTITION).is_in(list(standing))))
+    known, waiting = others.split(columns_named(step))
+    answers = sorted(new - {mark} if needed is None else new.intersection(needed))
+    frames = [paid.filled(step, known, answers, mark) if answers else known, waiting]
     frames += [_read(path, index, rows, frame.schema, needed) for index, path in standing.items()]
     made_of = {**rows.made_of, **{name: frozenset({step.name}) for name in new - {mark}}}
     rows = replace(rows, frame=pl.concat(frames).sort(PARTITION, maintain_order=True), made_of=made_of)
