@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
+from penstock.engine.shared import account_digest
 from penstock.flow import embedded, server
+from penstock.flow.connection import Connection
 from penstock.flow.rest import Api, call
 from penstock.sandbox.launch import SandboxProcess
 from penstock.sandbox.launch import start as start_sandbox
@@ -159,3 +161,21 @@ def test_two_machines_use_a_shared_limit_up_and_keep_to_it_also_when_the_prefect
         assert (one["status"], one["usage"]["requests"] > 0.2 * (last.good - first.good)) == ("interrupted", True)
     assert [limit["name"].rsplit("-", 1)[1] for limit in limits] == ["requests"]
     assert KEY not in json.dumps(limits)
+
+
+def test_a_run_that_finds_another_number_in_use_sends_nothing_and_names_both(
+    connection: Connection, tmp_path: Path
+) -> None:
+    with start_sandbox() as sandbox:
+        path = pipeline(tmp_path / "east", sandbox.url, requests_per_minute=PER_MINUTE, tokens_per_minute=100_000)
+        name = f"penstock-{account_digest(sandbox.url, KEY, '', '', MODEL)}-requests"
+        other = {"name": name, "limit": 3000, "slot_decay_per_second": 500}
+        call(connection.api, "POST", "/v2/concurrency_limits/", other, patience=10)
+        run = machine(path, connection.url)
+        out, err = run.communicate(timeout=120)
+        assert sandbox.stats()["total_requests"] == 0
+    assert run.returncode == 3, out + err
+    assert f"shares 600 requests a minute of {MODEL} at {sandbox.url}" in out + err
+    assert "sharing 300 of them now" in out + err
+    assert name in out + err
+    assert (record(path)["reason"], KEY in out + err) == ("limits", False)
