@@ -320,6 +320,18 @@ def test_what_the_new_model_is_asked_counts_in_usage_and_budget_and_is_paid_once
     assert tuning.run().usage.requests == 0
 
 
+def test_a_model_whose_price_is_unknown_is_not_asked_on_a_budget_and_the_run_says_so(tuning: Tuning) -> None:
+    job = "{suffix: support, wait: true, every: 50ms, try_out: 2, hyperparameters: {n_epochs: 1}}"
+    tuning.write(job=job, more="    price: 3\nbudget: {usd: 5}\n")
+    text = tuning.bench.file.read_text()
+    tuning.bench.file.write_text(text.replace("gpt-4o-mini-2024-07-18", "gpt-4.1-mini-2025-04-14"))
+    record = tuning.run()
+    assert record.status == RunStatus.COMPLETED
+    assert record.usage.requests == 0
+    (note,) = (note for note in record.notes if "is not tried out" in note)
+    assert "Give it under `prices` of the provider and run again" in note
+
+
 def test_where_events_tell_no_losses_the_table_of_results_does(tuning: Tuning) -> None:
     tuning.write()
     job_id = tuning.run().outputs[0].delivered["job"]

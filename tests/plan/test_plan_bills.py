@@ -9,6 +9,7 @@ import pytest
 from plan_bench import PlanBench
 
 from penstock.cli.plan import as_dict, described
+from penstock.cli.run import announced
 from penstock.outputs import Bill
 from penstock.spec import load
 
@@ -166,3 +167,12 @@ def test_a_run_does_not_count_what_only_a_plan_is_asked_for(bench: PlanBench) ->
     bench.tune(TWICE)
     (bill,) = bench.plan().bills
     assert (bill.job, bill.epochs, bill.usd_per_million, bill.tokens_most) == (True, 2, 3.0, None)
+
+
+def test_a_run_that_begins_announces_what_it_will_bring_to_a_server(bench: PlanBench) -> None:
+    bench.rows(40)
+    bench.tune(TWICE)
+    (bill,) = bench.plan().bills
+    first, *rest = announced(bill)
+    assert first == f"{bill.path} is uploaded at the end of the run and trains {bill.model}, see `penstock plan`"
+    assert [line.split()[0] for line in rest] == ["epochs", "price"]
