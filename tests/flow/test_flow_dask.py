@@ -149,6 +149,26 @@ def journals(path: Path) -> dict[str, int]:
     return {one.name: one.stat().st_ino for one in path.parent.glob(".penstock/embed-texts/parts/*/*.journal")}
 
 
+def test_a_partition_whose_workers_die_too_often_ends_the_run_with_one_sentence_and_the_next_goes_on(
+    machines: dict[str, str], sandbox: SandboxProcess, undisturbed: Any, tmp_path: Path
+) -> None:
+    path = pipeline(tmp_path, sandbox.url, runner={"kind": "dask", "workers": 2})
+    # Dask gives a partition up after its fourth worker; here after its first.
+    process = command(path, {**machines, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"})
+    until(lambda: len(reports(path)) >= 2 and any(one["busy"] for one in reports(path)), process)
+    busy = next(one for one in reports(path) if one["busy"])
+    os.kill(int(busy["worker"].split("-")[-2]), signal.SIGKILL)
+    code, said = ended(process)
+    assert code == 3, said
+    assert "Traceback" not in said
+    seen = record(path)
+    assert (seen["status"], seen["reason"]) == ("stopped", "stopped"), said
+    assert "of 'embed' was given up, for no worker process finished it (Attempted to run task" in seen["message"]
+    code, said = ended(command(path, machines))
+    assert code == 0, said
+    prove(path, sandbox, undisturbed, lost=8)
+
+
 def test_a_run_in_local_dask_workers_that_is_cancelled_in_prefect_stops_within_seconds_and_goes_on_later(
     machines: dict[str, str], sandbox: SandboxProcess, undisturbed: Any, tmp_path: Path
 ) -> None:

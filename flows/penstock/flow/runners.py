@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from penstock.errors import InputError
@@ -97,6 +98,16 @@ def mend(error: BaseException) -> bool:
     context = FlowRunContext.get()
     runner = context.task_runner if context is not None else None
     return isinstance(runner, RenewablePool) and runner.renew()
+
+
+def given_up(future: PrefectFuture[Any]) -> str:
+    """Why Dask gave a task up, of which Prefect's future says nothing; empty where it did not."""
+    task = getattr(future, "wrapped_future", None)
+    status = getattr(task, "status", None)
+    if task is None or status not in {"error", "cancelled", "lost"}:
+        return ""
+    # What it goes on to say is where to read about it.
+    return str(task.exception()).partition(". ")[0] if status == "error" else f"Dask: {status}"
 
 
 def end_with_parent() -> None:

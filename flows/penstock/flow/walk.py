@@ -10,10 +10,10 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 
-from penstock.errors import RunStopped
+from penstock.errors import RunStopped, TakenOver
 from penstock.flow.contract import RunSession
 from penstock.flow.frontier import Frontier, Key, key_of
-from penstock.flow.runners import mend
+from penstock.flow.runners import given_up, mend
 from penstock.flow.tasks import task_for
 from penstock.plan.model import PlannedTask
 from penstock.secrets import redact
@@ -37,7 +37,7 @@ def walk(session: RunSession, window: int | None = None) -> BaseException | None
 
     Returns:
         The first exception of a task that is no `RunStopped`: a defect of ours or of the user's own code. The reason
-        of an early end stands in ``session.control.stopped``.
+        of an early end, and that worker processes were lost, stands in ``session.control.stopped``.
     """
     frontier = Frontier(session.plan.tasks)
     done: queue.SimpleQueue[tuple[Key, PrefectFuture[Any]]] = queue.SimpleQueue()
@@ -92,6 +92,8 @@ def _error_of(future: PrefectFuture[Any]) -> BaseException | None:
         future.wait()
     except BrokenExecutor as error:
         return error
+    if why := given_up(future):
+        return TaskCrashed(why)
     state: State[Any] = future.state
     if state.is_completed():
         return None
@@ -105,6 +107,15 @@ def _noted(session: RunSession, key: Key, error: BaseException) -> BaseException
         session.control.request_stop(error)
         return None
     segment, partition = key
+    if isinstance(error, (TaskCrashed, TakenOver, BrokenExecutor)):
+        cause = redact(str(error)).rstrip(".")
+        session.control.request_stop(
+            RunStopped(
+                f"partition {partition} of {segment!r} was given up, for no worker process finished it ({cause}). "
+                "What was answered is kept: see what became of the workers, then resume"
+            )
+        )
+        return None
     cause = redact(f"{type(error).__name__}: {error}")
     session.control.request_stop(
         RunStopped(f"the run was ended because {segment!r}, partition {partition}, failed with {cause}")
