@@ -74,6 +74,19 @@ def test_plan_and_record_tell_what_is_new_changed_unchanged_and_deleted(bench: B
     assert bench.result()["id"].to_list() == [row["id"] for row in rows]
 
 
+@pytest.mark.parametrize(("at_once", "most"), [(7, 64), (1, 4)])
+def test_what_changed_is_told_however_many_rows_are_compared_at_a_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, at_once: int, most: int
+) -> None:
+    monkeypatch.setattr("penstock.execute.changes._AT_ONCE", at_once)
+    monkeypatch.setattr("penstock.execute.changes._MOST_BUCKETS", most)
+    bench.pipeline(EMBED, source=SOURCE, more=NIGHTLY)
+    _night(bench, _rows(range(30)))
+    rows = [*_rows(range(28, 33)), *_rows(range(26))]
+    rows[7]["note"] = "another"
+    assert _changes(_night(bench, rows)) == (3, 1, 27, 2)
+
+
 def test_columns_that_nothing_reads_change_no_row(bench: Bench) -> None:
     bench.pipeline(f"uses: select\ncolumns: [id, text]\n---\n{EMBED}", more=NIGHTLY)
     _night(bench, _rows(range(10)))

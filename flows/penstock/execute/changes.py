@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 KEY_HASH = ("__key_low", "__key_high")
 _CONTENT_HASH = ("__content_low", "__content_high")
-_AT_ONCE = 4_000_000
-"""Rows that are compared at a time: 16 bytes of each, and the table that finds them."""
+_AT_ONCE = 250_000
+"""Rows that are compared at a time: the table that finds them takes some 150 bytes of each, and polars keeps it."""
+_MOST_BUCKETS = 64
+"""Each reads the whole table, so that a very large one is compared more rows at a time."""
 
 
 def with_changes(plan: Plan, loaded: Loaded, state: State, before: Before | None, target: Path) -> Plan:
@@ -119,7 +121,7 @@ def _buckets(table: Path, rows: int) -> Iterator[pl.LazyFrame]:
     import polars as pl
 
     hashes = pl.scan_parquet(table, glob=False).select(*KEY_HASH, *_CONTENT_HASH)
-    buckets = max(1, math.ceil(rows / _AT_ONCE))
+    buckets = min(_MOST_BUCKETS, max(1, math.ceil(rows / _AT_ONCE)))
     for number in range(buckets):
         yield hashes.filter(pl.col(KEY_HASH[0]) % buckets == number) if buckets > 1 else hashes
 

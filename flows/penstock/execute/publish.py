@@ -14,6 +14,7 @@ from penstock.execute.deciding import merged_rows
 from penstock.execute.keeping import Former
 from penstock.execute.setup import keys_of
 from penstock.items import Cause
+from penstock.memory import trim
 from penstock.outputs import Origin, Prepared
 from penstock.plan.make import beside
 from penstock.plan.model import Plan
@@ -90,6 +91,8 @@ def publish(
         TooManyFailures: no row has an answer, so that publishing would only take away what stands there.
         StorageFailed: an output cannot be written.
     """
+    # What tasks needed is free now; what looks at all rows needs some of its own.
+    trim()
     parts = plan_parts(plan, state)
     counts = [SegmentParts(segment, reads, _counts(files)) for segment, reads, files in parts]
     files = {segment: [part for part, _ in found] for segment, _, found in parts}
