@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
-from test_flow_machines import command, ended, machines, pipeline, prove, reports, sandbox, undisturbed, until
+from test_flow_machines import command, ended, machines, pipeline, prove, record, reports, sandbox, undisturbed, until
 
 from penstock.sandbox.launch import SandboxProcess
 
@@ -161,3 +161,20 @@ def test_ray_that_is_started_for_the_run_goes_on_when_a_worker_is_killed_and_end
     assert "Started a local Ray" not in said
     _, alive = psutil.wait_procs(started, timeout=20)
     assert not alive
+
+
+@pytest.mark.timeout(400)
+def test_a_partition_that_ray_gives_up_ends_the_run_with_one_sentence(
+    ray_environ: dict[str, str], sandbox: SandboxProcess, tmp_path: Path
+) -> None:
+    path = pipeline(tmp_path / "run", sandbox.url, runner={"kind": "ray", "workers": 2})
+    # Ray gives a partition up after its fourth worker; here after its first.
+    process = command(path, {**ray_environ, "RAY_TASK_MAX_RETRIES": "0"})
+    until(lambda: len(reports(path)) >= 2, process)
+    kill_worker(path, process)
+    code, said = ended(process)
+    assert code == 3, said
+    assert "Traceback" not in said
+    seen = record(path)
+    assert (seen["status"], seen["reason"]) == ("stopped", "stopped"), said
+    assert "of 'embed' was given up, for no worker process finished it (" in seen["message"]

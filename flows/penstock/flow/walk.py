@@ -98,6 +98,9 @@ def _error_of(future: PrefectFuture[Any]) -> BaseException | None:
     if state.is_completed():
         return None
     result = state.result(raise_on_failure=False)
+    if state.is_crashed() and type(result).__module__.partition(".")[0] == "ray":
+        # Ray's own exceptions come as the state's; they tell of its workers and nodes, and take many lines for it.
+        return TaskCrashed(str(result).strip().partition(".")[0])
     return result if isinstance(result, BaseException) else TaskCrashed(state.message or f"it ended {state.name}")
 
 
