@@ -178,3 +178,25 @@ def test_a_partition_that_ray_gives_up_ends_the_run_with_one_sentence(
     seen = record(path)
     assert (seen["status"], seen["reason"]) == ("stopped", "stopped"), said
     assert "of 'embed' was given up, for no worker process finished it (" in seen["message"]
+
+
+@pytest.mark.timeout(400)
+def test_ctrl_c_ends_a_run_and_the_ray_that_was_started_for_it_and_keeps_what_was_answered(
+    ray_environ: dict[str, str], sandbox: SandboxProcess, undisturbed: Any, tmp_path: Path
+) -> None:
+    path = pipeline(tmp_path / "run", sandbox.url, runner={"kind": "ray", "workers": 2})
+    process = command(path, ray_environ)
+    until(lambda: len(reports(path)) >= 2 and sandbox.stats()["total_requests"] > 60, process)
+    started = psutil.Process(process.pid).children(recursive=True)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    code, said = ended(process)
+    assert time.monotonic() - began < 20
+    assert (code, record(path)["status"]) == (130, "interrupted"), said
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive
+    # Resumed with threads.
+    pipeline(tmp_path / "run", sandbox.url)
+    code, said = ended(command(path, ray_environ))
+    assert code == 0, said
+    prove(path, sandbox, undisturbed)
