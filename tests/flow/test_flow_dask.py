@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from test_flow_machines import (
-    ROWS,
+    HALVES,
     command,
     ended,
     machines,
@@ -117,12 +117,8 @@ def test_a_dask_worker_that_comes_back_finds_its_partition_taken_over_and_does_n
     machines: dict[str, str], cluster: str, slow_sandbox: SandboxProcess, undisturbed: Any, tmp_path: Path
 ) -> None:
     sandbox = slow_sandbox
-    path = pipeline(
-        tmp_path / "run",
-        sandbox.url,
-        runner={"kind": "dask", "address": cluster, "workers": 2},
-        source={"path": "rows.csv", "key": "id", "partition_rows": ROWS // 2},
-    )
+    runner = {"kind": "dask", "address": cluster, "workers": 2}
+    path = pipeline(tmp_path / "run", sandbox.url, runner=runner, source=HALVES)
     process = command(path, machines)
     until(lambda: len(reports(path)) >= 2 and sandbox.stats()["total_requests"] > 60, process)
     before = journals(path)
@@ -152,7 +148,7 @@ def journals(path: Path) -> dict[str, int]:
 def test_a_partition_whose_workers_die_too_often_ends_the_run_with_one_sentence_and_the_next_goes_on(
     machines: dict[str, str], sandbox: SandboxProcess, undisturbed: Any, tmp_path: Path
 ) -> None:
-    path = pipeline(tmp_path, sandbox.url, runner={"kind": "dask", "workers": 2})
+    path = pipeline(tmp_path, sandbox.url, runner={"kind": "dask", "workers": 2}, source=HALVES)
     # Dask gives a partition up after its fourth worker; here after its first.
     process = command(path, {**machines, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"})
     until(lambda: len(reports(path)) >= 2 and any(one["busy"] for one in reports(path)), process)

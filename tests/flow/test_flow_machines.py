@@ -22,6 +22,8 @@ from penstock.sandbox.launch import start as start_sandbox
 pytestmark = [pytest.mark.slow, pytest.mark.prefect]
 FLOWS = str(Path(server.__file__).parents[2])
 ROWS, PARTITION = 600, 60
+HALVES = {"path": "rows.csv", "key": "id", "partition_rows": ROWS // 2}
+"""Partitions that keep a worker busy for seconds, so that it can be met at work."""
 
 
 @pytest.fixture(scope="module")

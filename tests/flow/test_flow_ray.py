@@ -18,7 +18,19 @@ from typing import Any
 
 import psutil
 import pytest
-from test_flow_machines import command, ended, machines, pipeline, prove, record, reports, sandbox, undisturbed, until
+from test_flow_machines import (
+    HALVES,
+    command,
+    ended,
+    machines,
+    pipeline,
+    prove,
+    record,
+    reports,
+    sandbox,
+    undisturbed,
+    until,
+)
 
 from penstock.sandbox.launch import SandboxProcess
 
@@ -132,7 +144,9 @@ def kill_worker(path: Path, process: subprocess.Popen[str]) -> None:
 def test_a_worker_of_a_ray_cluster_that_is_killed_costs_its_requests_in_flight(
     ray_environ: dict[str, str], cluster: str, sandbox: SandboxProcess, undisturbed: Any, tmp_path: Path
 ) -> None:
-    path = pipeline(tmp_path / "run", sandbox.url, runner={"kind": "ray", "address": cluster, "workers": 2})
+    path = pipeline(
+        tmp_path / "run", sandbox.url, runner={"kind": "ray", "address": cluster, "workers": 2}, source=HALVES
+    )
     process = command(path, ray_environ)
     until(lambda: len(reports(path)) >= 2 and sandbox.stats()["total_requests"] > 60, process)
     kill_worker(path, process)
@@ -148,7 +162,7 @@ def test_a_worker_of_a_ray_cluster_that_is_killed_costs_its_requests_in_flight(
 def test_ray_that_is_started_for_the_run_goes_on_when_a_worker_is_killed_and_ends_with_the_run(
     ray_environ: dict[str, str], sandbox: SandboxProcess, undisturbed: Any, tmp_path: Path
 ) -> None:
-    path = pipeline(tmp_path / "run", sandbox.url, runner={"kind": "ray", "workers": 2})
+    path = pipeline(tmp_path / "run", sandbox.url, runner={"kind": "ray", "workers": 2}, source=HALVES)
     process = command(path, ray_environ)
     until(lambda: len(reports(path)) >= 2 and sandbox.stats()["total_requests"] > 60, process)
     started = psutil.Process(process.pid).children(recursive=True)
@@ -167,7 +181,7 @@ def test_ray_that_is_started_for_the_run_goes_on_when_a_worker_is_killed_and_end
 def test_a_partition_that_ray_gives_up_ends_the_run_with_one_sentence(
     ray_environ: dict[str, str], sandbox: SandboxProcess, tmp_path: Path
 ) -> None:
-    path = pipeline(tmp_path / "run", sandbox.url, runner={"kind": "ray", "workers": 2})
+    path = pipeline(tmp_path / "run", sandbox.url, runner={"kind": "ray", "workers": 2}, source=HALVES)
     # Ray gives a partition up after its fourth worker; here after its first.
     process = command(path, {**ray_environ, "RAY_TASK_MAX_RETRIES": "0"})
     until(lambda: len(reports(path)) >= 2, process)
@@ -184,7 +198,7 @@ def test_a_partition_that_ray_gives_up_ends_the_run_with_one_sentence(
 def test_ctrl_c_ends_a_run_and_the_ray_that_was_started_for_it_and_keeps_what_was_answered(
     ray_environ: dict[str, str], sandbox: SandboxProcess, undisturbed: Any, tmp_path: Path
 ) -> None:
-    path = pipeline(tmp_path / "run", sandbox.url, runner={"kind": "ray", "workers": 2})
+    path = pipeline(tmp_path / "run", sandbox.url, runner={"kind": "ray", "workers": 2}, source=HALVES)
     process = command(path, ray_environ)
     until(lambda: len(reports(path)) >= 2 and sandbox.stats()["total_requests"] > 60, process)
     started = psutil.Process(process.pid).children(recursive=True)
@@ -196,7 +210,7 @@ def test_ctrl_c_ends_a_run_and_the_ray_that_was_started_for_it_and_keeps_what_wa
     _, alive = psutil.wait_procs(started, timeout=20)
     assert not alive
     # Resumed with threads.
-    pipeline(tmp_path / "run", sandbox.url)
+    pipeline(tmp_path / "run", sandbox.url, source=HALVES)
     code, said = ended(command(path, ray_environ))
     assert code == 0, said
     prove(path, sandbox, undisturbed)
