@@ -31,6 +31,12 @@ def test_the_benchmark_of_throughput_runs_and_tells_of_each_rate(local_home: Pat
         assert row in printed
 
 
+def test_the_benchmark_of_limits_runs_and_tells_of_both(local_home: Path) -> None:
+    printed = quickly("limits.py", local_home)
+    assert re.search(r"1,200 requests .* [0-9.]+ +[0-9.]+%", printed)
+    assert re.search(r"30,000 tokens .* [0-9.]+ +[0-9.]+%", printed)
+
+
 def test_the_benchmark_of_start_up_runs_and_tells_what_each_command_costs(local_home: Path) -> None:
     # It starts and ends a server of its own.
     printed = quickly("startup.py", local_home)
