@@ -19,9 +19,8 @@ settings.load_profile("penstock")
 # Some hundred processes import the same modules: they are compiled once, whatever the shell says.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-_TOGETHER = "processes"
-_PROCESSES = frozenset(["cli", "docs", "flow", "pipelines"])
-"""Folders whose tests start commands and Prefect servers: two at a time would only be in each other's way."""
+_TOGETHER = {"flow": "flows", "cli": "commands", "docs": "commands", "pipelines": "commands"}
+"""Folders whose tests start commands and Prefect servers: those of one kind are never in each other's way."""
 
 
 @pytest.fixture(scope="session")
@@ -35,18 +34,19 @@ def local_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """How tests are divided among processes (`pytest -n 2`): by file, and what starts processes all in one."""
+    """How tests are divided among processes (`pytest -n 2`): by file, and what starts processes together."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return _TOGETHER if file.split("/")[1] in _PROCESSES or "benchmarks" in file else file
+            return "commands" if "benchmarks" in file else _TOGETHER.get(file.split("/")[1], file)
 
         def _assign_work_unit(self, node: Any) -> None:
             # What takes longest begins first, so that nobody waits for it at the end.
-            if _TOGETHER in self.workqueue:
-                self.workqueue.move_to_end(_TOGETHER, last=False)
+            for scope in ("commands", "flows"):
+                if scope in self.workqueue:
+                    self.workqueue.move_to_end(scope, last=False)
             super()._assign_work_unit(node)
 
     return ByFile(config, log)

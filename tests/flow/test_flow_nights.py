@@ -33,7 +33,10 @@ PENSTOCK = ("-c", "from penstock.cli import main; main()")
 
 def write_rows(folder: Path, count: int, changed: int | None = None) -> None:
     texts = [f"text {index}" + " anew" * (index == changed) for index in range(count)]
-    (folder / "rows.csv").write_text("id,text\n" + "".join(f"{index},{text}\n" for index, text in enumerate(texts)))
+    written = folder / "rows.csv.new"
+    written.write_text("id,text\n" + "".join(f"{index},{text}\n" for index, text in enumerate(texts)))
+    # A night may just begin: it has the old rows or the new ones.
+    written.replace(folder / "rows.csv")
 
 
 def pipeline(folder: Path, name: str, url: str, api_key: str, **more: Any) -> Path:
@@ -102,7 +105,8 @@ class Nights:
 def nights(scheduling_server: Prefect, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:
     folder = tmp_path_factory.mktemp("nights")
     write_rows(folder, 40)
-    with start_sandbox(key=KEY) as sandbox, scheduling_server.guest(folder) as prefect:
+    # A night takes longer than it is until the next, also where everything else is quick.
+    with start_sandbox(key=KEY, latency="8s") as sandbox, scheduling_server.guest(folder) as prefect:
         make_secret_block(prefect, "night-key", KEY)
         seen = Nights(prefect, folder)
         file = pipeline(folder, "night", sandbox.url, "${prefect-secret:night-key}", schedule={"every": "10s"})
@@ -122,6 +126,7 @@ def nights(scheduling_server: Prefect, tmp_path_factory: pytest.TempPathFactory)
             "night",
         )
         seen.asked.append(inputs_asked(sandbox.url))
+        sandbox.change(latency="0s")
         seen.told_by_deploy(str(file), "--paused")
         seen.refused = prefect.until(lambda run: run["state_type"] == "FAILED", 60, "refused")
         seen.runs = prefect.runs("night")
