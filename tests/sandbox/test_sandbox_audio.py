@@ -147,7 +147,8 @@ def test_speed_divides_the_length() -> None:
 
 def test_the_longest_input_takes_no_longer_than_its_length_says() -> None:
     assert len(speak("word " * 819, "alloy")) > 0
-    assert growth(lambda: speak("word " * 102, "alloy"), lambda: speak("word " * 819, "alloy")) < 3 * 8
+    # Eight times the words: work that grows with the square of them would take 64 times as long.
+    assert growth(lambda: speak("word " * 102, "alloy"), lambda: speak("word " * 819, "alloy")) < 5 * 8
 
 
 def test_the_newer_model_streams_events(http: httpx.Client) -> None:

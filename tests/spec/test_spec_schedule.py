@@ -114,7 +114,11 @@ def test_a_key_may_be_named_as_a_secret_block_and_nothing_else_may(pipeline: Pat
     ["uri: '${prefect-secret:shop-db}'", "uri: 'postgresql://a@b/c', password: '${prefect-secret:shop-db}'"],
     ids=["address", "password"],
 )
-def test_a_source_may_name_a_secret_block_which_is_read_by_runs_only(pipeline: Path, where: str) -> None:
+def test_a_source_may_name_a_secret_block_which_is_read_by_runs_only(
+    pipeline: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No run has offered them in this process: those of other tests may have.
+    monkeypatch.setattr("penstock.secrets._places", {})
     pipeline.write_text(
         f"name: shop\nsource: {{sql: select id from t, key: id, {where}}}\n"
         "steps: [{uses: filter, where: id > 1}]\noutputs: [{uses: parquet, path: out}]\n"
