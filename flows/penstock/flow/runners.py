@@ -7,7 +7,10 @@ import multiprocessing
 import os
 import socket
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from functools import partial
+from multiprocessing.queues import Queue
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -81,11 +84,25 @@ class RenewablePool(ProcessPoolTaskRunner):
             max_workers=self._max_workers,
             mp_context=multiprocessing.get_context("spawn"),
             # Prefect's own, around ours.
-            initializer=broken._initializer,
-            initargs=broken._initargs,
+            initializer=partial(_begin_again, broken._initializer, broken._initargs),
         )
+        _let_go(broken._initargs)
         broken.shutdown(wait=False, cancel_futures=True)
         return True
+
+
+def _begin_again(initializer: Callable[..., object] | None, given: Sequence[object]) -> None:
+    """What a process of a renewed pool begins with."""
+    _let_go(given)
+    if initializer is not None:
+        initializer(*given)
+
+
+def _let_go(given: Sequence[object]) -> None:
+    """Let no process wait at its end until the queue of Prefect's logs is written: the killed one may hold its lock."""
+    for one in given:
+        if isinstance(one, Queue):
+            one.cancel_join_thread()
 
 
 def mend(error: BaseException) -> bool:
