@@ -67,8 +67,8 @@ class Portal:
         self._thread.join(_CLOSING_SECONDS)
 
     def _serve(self) -> None:
-
-        sys.setswitchinterval(0.0005)
+        # For the whole process: at the 5 ms of the interpreter a partition at work could hold up all answers.
+        sys.setswitchinterval(_SWITCH_SECONDS)
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_forever()

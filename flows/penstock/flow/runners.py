@@ -7,11 +7,10 @@ import multiprocessing
 import os
 import socket
 import threading
-from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
-from functools import partial
+from multiprocessing.context import SpawnContext
 from multiprocessing.queues import Queue
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from prefect.context import FlowRunContext
@@ -71,6 +70,11 @@ class RenewablePool(ProcessPoolTaskRunner):
 
     renewals = 0
 
+    def __enter__(self) -> Self:
+        super().__enter__()
+        _never_wait_for(self._subprocess_message_queue)
+        return self
+
     def renew(self) -> bool:
         """Put a new pool in the place of a broken one; whether tasks can be submitted now."""
         broken = self._executor
@@ -80,29 +84,34 @@ class RenewablePool(ProcessPoolTaskRunner):
         if broken is None or self.renewals == _MOST_RENEWALS:
             return False
         self.renewals += 1
+        context = multiprocessing.get_context("spawn")
+        dead, messages = self._subprocess_message_queue, self._renew_messages(context)
+        initargs: Any = tuple(messages if one is dead else one for one in broken._initargs)
         self._executor = ProcessPoolExecutor(
             max_workers=self._max_workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            # Prefect's own, around ours.
-            initializer=partial(_begin_again, broken._initializer, broken._initargs),
+            mp_context=context,
+            initializer=broken._initializer,
+            initargs=initargs,
         )
-        _let_go(broken._initargs)
         broken.shutdown(wait=False, cancel_futures=True)
         return True
 
+    def _renew_messages(self, context: SpawnContext) -> Queue[object]:
+        """A new queue for the log of the new processes: the killed one may have died with the lock of the old one."""
+        messages = context.Queue()
+        _never_wait_for(messages)
+        self._subprocess_message_queue = messages
+        self._message_forwarding_thread = threading.Thread(
+            target=self._forward_subprocess_messages, name="penstock-pool-messages", daemon=True
+        )
+        self._message_forwarding_thread.start()
+        return messages
 
-def _begin_again(initializer: Callable[..., object] | None, given: Sequence[object]) -> None:
-    """What a process of a renewed pool begins with."""
-    _let_go(given)
-    if initializer is not None:
-        initializer(*given)
 
-
-def _let_go(given: Sequence[object]) -> None:
-    """Let no process wait at its end until the queue of Prefect's logs is written: the killed one may hold its lock."""
-    for one in given:
-        if isinstance(one, Queue):
-            one.cancel_join_thread()
+def _never_wait_for(messages: Queue[object] | None) -> None:
+    """Let this process end without the lock of a queue, which a process that was killed can hold for ever."""
+    if messages is not None:
+        messages.cancel_join_thread()
 
 
 def mend(error: BaseException) -> bool:

@@ -19,6 +19,7 @@ from typing import BinaryIO
 from penstock.errors import TakenOver
 from penstock.tables.parts import sync_folder
 
+_COPIED_AT_ONCE = 4 << 20
 Whole = Callable[[BinaryIO], int]
 """Reads on from where it stopped the last time, to the end of what is whole; that end, in bytes."""
 
@@ -128,12 +129,11 @@ def _taken_over(path: Path, whole: Whole) -> OwnFile:
 
 def _copy(source: BinaryIO, target: int, start: int, end: int) -> int:
     """Copy the bytes from `start` to `end` to the same place; returns `end`."""
-    os.lseek(target, start, os.SEEK_SET)
     while start < end:
-        sent = os.sendfile(target, source.fileno(), start, end - start)
-        if sent == 0:
+        content = os.pread(source.fileno(), min(end - start, _COPIED_AT_ONCE), start)
+        if not content:
             raise OSError(errno.EIO, "a journal became shorter while it was copied", source.name)
-        start += sent
+        start += os.pwrite(target, content, start)
     return end
 
 
