@@ -136,6 +136,19 @@ def test_a_part_older_than_the_one_it_was_made_of_is_made_again(bench: Bench) ->
     assert record.usage.requests == 0
 
 
+def test_a_task_that_begins_again_does_not_ask_for_the_partitions_that_it_had_finished(bench: Bench) -> None:
+    bench.texts(["a", "b"])
+    bench.pipeline(EMBED, source="partition_rows: 1")
+    from penstock.execute.segment import run_segment
+
+    with bench.open() as session:
+        for partition in (0, 0, 1, 0, 1):
+            counts = run_segment(str(session.plan_file), "embed", partition)
+            assert (counts["partition"], counts["written"]) == (partition, 1)
+        record = session.finish()
+    assert record.usage.requests == 2
+
+
 def test_chunks_are_rows_of_their_own_with_a_key_of_their_own(bench: Bench) -> None:
     long = " ".join(f"word{number}." for number in range(40))
     bench.texts(["short", long, "other"])

@@ -136,7 +136,7 @@ def test_tasks_have_neither_tags_nor_time_outs_nor_cache_nor_stored_results() ->
     from penstock.flow.tasks import run_segment, task_for
 
     task = task_for("embed{x}")
-    assert (task.name, task.task_run_name) == ("embed{x}", "embed(x)[{partition}]")
+    assert (task.name, task.task_run_name) == ("embed{x}", "embed(x)[{shown}]")
     assert not task.isasync
     assert task.tags == set()
     assert task.timeout_seconds is None

@@ -159,7 +159,8 @@ def test_a_partition_whose_workers_die_too_often_ends_the_run_with_one_sentence_
     assert "Traceback" not in said
     seen = record(path)
     assert (seen["status"], seen["reason"]) == ("stopped", "stopped"), said
-    assert "of 'embed' was given up, for no worker process finished it (Attempted to run task" in seen["message"]
+    assert "no worker process finished partition" in seen["message"]
+    assert "of 'embed' (Attempted to run task" in seen["message"]
     code, said = ended(command(path, machines))
     assert code == 0, said
     prove(path, sandbox, undisturbed, lost=8)

@@ -98,17 +98,41 @@ def test_at_most_twice_as_many_tasks_as_workers_are_submitted(stand_in, connecti
     most = 0
     submit = walk._Submission.__call__
 
-    def counted(self: Any, task: Any) -> Any:
+    def counted(self: Any, bundle: Any) -> Any:
         nonlocal most
-        key = (task.segment, task.partition)
-        open_now.add(key)
+        open_now.update((task.segment, task.partition) for task in bundle)
         most = max(most, len(open_now))
-        return submit(self, task)
+        return submit(self, bundle)
 
     monkeypatch.setattr(walk._Submission, "__call__", counted)
     session, _ = stand_in(lambda segment, partition: open_now.discard((segment, partition)), partitions=20)
     run(session, connection)
     assert 2 < most <= 2 * session.workers
+
+
+def test_a_task_of_prefect_takes_several_partitions_where_there_are_many(stand_in, connection):
+    session, recorder = stand_in(lambda *_: None, partitions=100)
+    assert run(session, connection).state == "Completed"
+    assert sorted(recorder.calls) == sorted((task.segment, task.partition) for task in session.plan.tasks)
+    tasks = {task["name"]: task for task in task_runs(connection, session, number=50)}
+    wanted = {f"{first}-{first + 3}" for first in range(0, 100, 4)}
+    assert {name for name in tasks if name.startswith("embed")} == {f"embed[{shown}]" for shown in wanted}
+    edges = {name: {edge["id"] for edge in task["task_inputs"]["wait_for"]} for name, task in tasks.items()
+             if name.startswith("copy")}  # fmt: skip
+    assert edges["copy[96-99]"] == {tasks["embed[96-99]"]["id"]}
+    assert len(set.union(*edges.values())) == len(wanted)
+
+
+def test_what_fails_among_several_partitions_of_a_task_is_told_with_their_numbers(stand_in, connection):
+    def work(segment: str, partition: int) -> None:
+        if partition == 38:
+            raise ValueError("odd")
+
+    session, recorder = stand_in(work, partitions=64, segments=("embed",))
+    with pytest.raises(ValueError, match="odd"):
+        run(session, connection)
+    assert "partitions 38-39, failed with ValueError: odd" in str(session.control.stopped)
+    assert ("embed", 39) not in recorder.calls
 
 
 def test_tasks_work_in_as_many_threads_as_the_session_has_workers(stand_in, connection):

@@ -75,7 +75,7 @@ class Answers:
         answered = pa.schema([*self.fields, pa.field("usage", usage_type())])
         schema = self.schema
         for group in frame.iter_slices(self.group_rows):
-            table = _arrow(group.drop(ROW))
+            table = _arrow(group).drop_columns([ROW])
             answers = self._answers(group[ROW].to_list(), answered)
             finished = self.step.finished(answers.select(range(len(self.fields))))
             columns = self.saving.columns(finished, group, self.asking.asked)

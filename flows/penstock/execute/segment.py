@@ -144,11 +144,11 @@ class SegmentRun:
         return counts
 
     def _done_before(self, part: Path) -> dict[str, Any] | None:
-        """The counts of a part that this very task left: a cluster runs it again when the result dies with a worker.
+        """The counts of a part that this very run left: a task begins again when its worker or its disk broke down.
 
-        Its journal is gone by then, so that all of it would be asked and paid for a second time.
+        The part's journal is gone by then, so that all of it would be asked and paid for a second time.
         """
-        counts = read_counts(part) if self.plan.processes else None
+        counts = read_counts(part)
         mark = (self.plan.run_id, self.segment_id, self.index)
         if counts is None or (counts["run"], counts["segment"], counts["partition"]) != mark:
             return None

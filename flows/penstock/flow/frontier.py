@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from penstock.errors import AccountError
 from penstock.plan.model import PlannedTask
 
 Key = tuple[str, int]
+Bundle = Sequence[PlannedTask]
+"""Tasks of one segment that are done one after the other."""
 
 
 def key_of(task: PlannedTask) -> Key:
@@ -51,17 +53,30 @@ class Frontier:
     def _push(self, key: Key) -> None:
         heapq.heappush(self._ready, (-self._depth[key], self._tasks[key][0], key))
 
-    def next(self) -> PlannedTask | None:
-        """A task that may start now, or None when all that are left wait for others."""
-        return self._tasks[heapq.heappop(self._ready)[2]][1] if self._ready else None
+    def next(self, most: Mapping[str, int]) -> Bundle:
+        """Tasks of one segment that may start now, to be done one after the other; none when all that are left wait.
 
-    def again(self, key: Key) -> None:
-        """Hand a task out a second time: its worker died."""
-        self._push(key)
+        Args:
+            most: by segment, how many of its tasks; one where it says nothing.
+        """
+        found: list[PlannedTask] = []
+        while self._ready:
+            task = self._tasks[self._ready[0][2]][1]
+            if found and (task.segment != found[0].segment or len(found) >= most.get(task.segment, 1)):
+                break
+            heapq.heappop(self._ready)
+            found.append(task)
+        return found
 
-    def finish(self, key: Key) -> None:
-        """Say that a task is done, and so set free those that wait for it."""
-        for follower in self._followers.pop(key, ()):
-            self._waits[follower] -= 1
-            if not self._waits[follower]:
-                self._push(follower)
+    def again(self, bundle: Bundle) -> None:
+        """Hand tasks out a second time: their worker died."""
+        for task in bundle:
+            self._push(key_of(task))
+
+    def finish(self, bundle: Bundle) -> None:
+        """Say that tasks are done, and so set free those that wait for them."""
+        for task in bundle:
+            for follower in self._followers.pop(key_of(task), ()):
+                self._waits[follower] -= 1
+                if not self._waits[follower]:
+                    self._push(follower)

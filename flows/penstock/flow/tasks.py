@@ -1,6 +1,6 @@
-"""The one Prefect task: one partition through one segment, by its plan file.
+"""The one Prefect task: partitions through one segment, by their plan file.
 
-It is a function of a module, so that any worker can import it, and its arguments are a path, a name and a number:
+It is a function of a module, so that any worker can import it, and its arguments are a path, names and numbers:
 data never goes through Prefect. Exceptions do not either, since Prefect stores their text in five places; a task ends
 in a state whose message has passed `redact`, and which holds the exception in memory only.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import pickle
 import traceback
+from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
@@ -61,18 +62,24 @@ def _retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     retry_delay_seconds=1,
     retry_condition_fn=_retry,
 )
-def run_segment(plan_file: str, segment: str, partition: int) -> Any:
-    """Take a partition through a segment.
+def run_segment(plan_file: str, segment: str, partitions: list[int], shown: str) -> Any:  # noqa: ARG001  # in its name
+    """Take partitions through a segment, one after the other.
+
+    Args:
+        plan_file: the run's plan.
+        segment: its id.
+        partitions: their numbers.
+        shown: the same for people.
 
     Returns:
-        The summary of `penstock.execute.segment.run_segment`, or a state that says why there is none.
+        The summary of `penstock.execute.segment.run_segment` for the last one, or a state that says why there is none.
     """
     from penstock.execute.segment import run_segment as run
 
     try:
         offer_blocks()
         offer_shared_limits()
-        return run(plan_file, segment, partition)
+        return [run(plan_file, segment, partition) for partition in partitions][-1]
     except Interrupted as error:
         return Cancelled(message=redact(str(error)), data=error)
     except PenstockError as error:
@@ -83,7 +90,18 @@ def run_segment(plan_file: str, segment: str, partition: int) -> Any:
 
 
 def task_for(segment: str) -> Task[..., Any]:
-    """The task under the name of a segment, as Prefect's UI shows it: ``embed[12]``."""
+    """The task under the name of a segment, as Prefect's UI shows it: ``embed[12]``, ``embed[16-23]``."""
     # Braces would be read as a template of the arguments' names.
     shown = segment.replace("{", "(").replace("}", ")")
-    return run_segment.with_options(name=segment, task_run_name=shown + "[{partition}]")
+    return run_segment.with_options(name=segment, task_run_name=shown + "[{shown}]")
+
+
+def shown(partitions: Sequence[int]) -> str:
+    """Numbers in their order, as people write them: ``12``, ``16-23``, ``3-4, 9``."""
+    runs: list[list[int]] = []
+    for number in partitions:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

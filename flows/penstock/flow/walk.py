@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from typing import Any
@@ -12,14 +13,17 @@ from prefect.futures import PrefectFuture
 
 from penstock.errors import RunStopped, TakenOver
 from penstock.flow.contract import RunSession
-from penstock.flow.frontier import Frontier, Key, key_of
+from penstock.flow.frontier import Bundle, Frontier, Key, key_of
 from penstock.flow.runners import given_up, mend
-from penstock.flow.tasks import task_for
-from penstock.plan.model import PlannedTask
+from penstock.flow.tasks import shown, task_for
 from penstock.secrets import redact
 
 _LOOK = 0.1
 WINDOW_PER_WORKER = 2
+MOST_TASKS = 32
+"""Of one segment in Prefect, unless that would be too few for the workers. A task costs it some 17 ms, and a thousand
+of them in its UI are of no use: so one takes several partitions where there are many."""
+_LEAST_PER_WORKER = 8
 
 
 class TaskCrashed(RuntimeError):
@@ -40,30 +44,36 @@ def walk(session: RunSession, window: int | None = None) -> BaseException | None
         of an early end, and that worker processes were lost, stands in ``session.control.stopped``.
     """
     frontier = Frontier(session.plan.tasks)
-    done: queue.SimpleQueue[tuple[Key, PrefectFuture[Any]]] = queue.SimpleQueue()
+    together = _together(session)
+    done: queue.SimpleQueue[tuple[Bundle, PrefectFuture[Any]]] = queue.SimpleQueue()
     submit = _Submission(session)
-    running: set[Key] = set()
+    running = 0
     defect: BaseException | None = None
     window = window or session.workers * (1 if session.processes else WINDOW_PER_WORKER)
     while True:
-        while len(running) < window and not session.control.stopped and (task := frontier.next()):
-            key = key_of(task)
-            running.add(key)
-            submit(task).add_done_callback(_put(done, key))
+        while running < window and not session.control.stopped and (bundle := frontier.next(together)):
+            running += 1
+            submit(bundle).add_done_callback(_put(done, bundle))
         if not running:
             return defect
         try:
-            key, future = done.get(timeout=_LOOK)
+            bundle, future = done.get(timeout=_LOOK)
         except queue.Empty:
             continue
-        running.discard(key)
+        running -= 1
         error = _error_of(future)
         if error is None:
-            frontier.finish(key)
+            frontier.finish(bundle)
         elif not session.control.stopped and mend(error):
-            frontier.again(key)
+            frontier.again(bundle)
         else:
-            defect = defect or _noted(session, key, error)
+            defect = defect or _noted(session, bundle, error)
+
+
+def _together(session: RunSession) -> dict[str, int]:
+    """By segment, how many partitions one task of Prefect takes."""
+    most = max(MOST_TASKS, session.workers * _LEAST_PER_WORKER)
+    return {segment: -(-count // most) for segment, count in Counter(one.segment for one in session.plan.tasks).items()}
 
 
 class _Submission:
@@ -72,19 +82,27 @@ class _Submission:
     def __init__(self, session: RunSession) -> None:
         self._plan_file = str(session.plan_file)
         self._tasks = {name: task_for(name) for name in {task.segment for task in session.plan.tasks}}
+        # A future holds what Prefect knows of its task, so it is kept only for those that come after it.
+        self._followers = Counter(before for task in session.plan.tasks for before in task.after)
         self._futures: dict[Key, PrefectFuture[Any]] = {}
 
-    def __call__(self, task: PlannedTask) -> PrefectFuture[Any]:
-        before = [self._futures[key] for key in task.after if key in self._futures]
-        submitted = self._tasks[task.segment].submit(
-            self._plan_file, task.segment, task.partition, wait_for=before or None
+    def __call__(self, bundle: Bundle) -> PrefectFuture[Any]:
+        inputs = [key for task in bundle for key in task.after if key in self._futures]
+        before = list({id(future): future for future in map(self._futures.__getitem__, inputs)}.values())
+        for key in inputs:
+            self._followers[key] -= 1
+            if not self._followers[key]:
+                del self._futures[key]
+        numbers = [task.partition for task in bundle]
+        submitted = self._tasks[bundle[0].segment].submit(
+            self._plan_file, bundle[0].segment, numbers, shown(numbers), wait_for=before or None
         )
-        self._futures[key_of(task)] = submitted
+        self._futures |= {key: submitted for key in map(key_of, bundle) if self._followers[key]}
         return submitted
 
 
-def _put(done: queue.SimpleQueue[tuple[Key, PrefectFuture[Any]]], key: Key) -> Callable[[PrefectFuture[Any]], None]:
-    return lambda future: done.put((key, future))
+def _put(done: queue.SimpleQueue[tuple[Bundle, PrefectFuture[Any]]], bundle: Bundle) -> Callable[[Any], None]:
+    return lambda future: done.put((bundle, future))
 
 
 def _error_of(future: PrefectFuture[Any]) -> BaseException | None:
@@ -104,23 +122,24 @@ def _error_of(future: PrefectFuture[Any]) -> BaseException | None:
     return result if isinstance(result, BaseException) else TaskCrashed(state.message or f"it ended {state.name}")
 
 
-def _noted(session: RunSession, key: Key, error: BaseException) -> BaseException | None:
+def _noted(session: RunSession, bundle: Bundle, error: BaseException) -> BaseException | None:
     """Stop the run; the error itself when it is a defect and not the reason of an early end."""
     if isinstance(error, RunStopped):
         session.control.request_stop(error)
         return None
-    segment, partition = key
+    segment, numbers = bundle[0].segment, shown([task.partition for task in bundle])
+    partitions = f"partition{'s' if len(bundle) > 1 else ''} {numbers}"
     if isinstance(error, (TaskCrashed, TakenOver, BrokenExecutor)):
         cause = redact(str(error)).rstrip(".")
         session.control.request_stop(
             RunStopped(
-                f"partition {partition} of {segment!r} was given up, for no worker process finished it ({cause}). "
+                f"no worker process finished {partitions} of {segment!r} ({cause}). "
                 "What was answered is kept: see what became of the workers, then resume"
             )
         )
         return None
     cause = redact(f"{type(error).__name__}: {error}")
     session.control.request_stop(
-        RunStopped(f"the run was ended because {segment!r}, partition {partition}, failed with {cause}")
+        RunStopped(f"the run was ended because {segment!r}, {partitions}, failed with {cause}")
     )
     return error

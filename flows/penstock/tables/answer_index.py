@@ -112,6 +112,8 @@ class AnswerIndex:
         query = "SELECT file, at, row FROM answers WHERE digest = ? ORDER BY file DESC"
         try:
             index = self._open()
+            if not index.execute("SELECT 1 FROM files WHERE wire = ? AND path IS NOT NULL", (wire,)).fetchone():
+                return
             wanted = list(digests)
             for start in range(0, len(wanted), _LOOKED_UP):
                 # Outside of a transaction, each query would lock the file and let go of it: most of what it costs.
