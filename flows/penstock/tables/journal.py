@@ -168,13 +168,15 @@ class Journal:
             self._frames.places.pop(digest, None)
 
     def close(self) -> None:
-        """Sync and close."""
+        """Sync, close, and let go of all memory: whoever forgets a journal may do so in a cycle."""
         if self._closed.is_set():
             return
         self._closed.set()
         self._dirty.set()
         self._syncer.join()
         os.close(self._file)
+        self._cache.clear()
+        self._frames.places.clear()
 
     def discard(self) -> None:
         """Close, and remove the file: its answers stand in a part."""
