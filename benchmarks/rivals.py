@@ -103,11 +103,12 @@ async def responses(url: str, count: int, body: Callable[[int], Awaitable[bytes]
             async with request.body_bytes(await body(number)).build_streamed() as response:
                 await arrived.put(memoryview(await response.bytes()))
 
-    async with ClientBuilder().build() as client:
-        workers = [asyncio.create_task(work()) for _ in range(IN_FLIGHT)]
+    # A request that fails ends all of it: nobody else would put anything for the loop below to wait for.
+    async with ClientBuilder().build() as client, asyncio.TaskGroup() as workers:
+        for _ in range(IN_FLIGHT):
+            workers.create_task(work())
         for _ in range(count):
             yield await arrived.get()
-        await asyncio.gather(*workers)
     # Its own thread must be idle when the interpreter ends.
     await asyncio.sleep(0.05)
 

@@ -21,6 +21,8 @@ _OWN_PAGES_FROM = 4 << 20
 By default glibc raises this up to 32 MB as such buffers are freed, and then puts them between the small ones.
 """
 _COLLECTED_AFTER = 20_000
+_KEPT_MS = "5"
+"""How long mimalloc keeps pages that were freed: enough for the next answer, which then needs no new ones."""
 
 
 def give_back_memory() -> None:
@@ -30,7 +32,7 @@ def give_back_memory() -> None:
     """
     global _libc  # noqa: PLW0603  # as the allocators are, it is of the process
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
+    os.environ.setdefault("MIMALLOC_PURGE_DELAY", _KEPT_MS)
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):
         return
