@@ -65,6 +65,19 @@ def test_tasks_of_a_segment_are_handed_out_together_up_to_the_number_asked_for()
     assert [len(frontier.next({"a": 2})) for _ in range(3)] == [2, 1, 0]
 
 
+def test_branches_take_turns_with_as_many_tasks_together_as_asked_for() -> None:
+    tasks = [PlannedTask(name, index) for index in range(6) for name in ("a", "b")]
+    frontier = Frontier(tasks)
+    together = {"a": 4, "b": 3}
+    handed = [[key_of(task) for task in frontier.next(together)] for _ in range(4)]
+    assert handed == [
+        [("a", 0), ("a", 1), ("a", 2), ("a", 3)],
+        [("b", 0), ("b", 1), ("b", 2)],
+        [("b", 3), ("b", 4), ("b", 5)],
+        [("a", 4), ("a", 5)],
+    ]
+
+
 def test_tasks_whose_worker_died_are_handed_out_again() -> None:
     frontier = Frontier(chain(2, ("a",)))
     lost = frontier.next({"a": 2})

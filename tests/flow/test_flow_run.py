@@ -135,6 +135,28 @@ def test_what_fails_among_several_partitions_of_a_task_is_told_with_their_number
     assert ("embed", 39) not in recorder.calls
 
 
+def test_each_of_several_partitions_of_a_task_may_meet_a_breakdown(stand_in, connection):
+    broken: list[int] = []
+
+    def work(segment: str, partition: int) -> None:
+        if partition in {10, 11} and partition not in broken:
+            broken.append(partition)
+            raise TimeoutError(110, "the disk did not answer")
+
+    session, recorder = stand_in(work, partitions=64, segments=("embed",))
+    assert run(session, connection).state == "Completed"
+    assert broken == [10, 11]
+    assert [partition for _, partition in recorder.calls if partition in {10, 11}] == [10, 10, 11, 10, 11]
+
+
+def test_worker_processes_get_one_partition_a_task(stand_in):
+    from penstock.flow.walk import _together
+
+    session, _ = stand_in(lambda *_: None, partitions=100)
+    session.processes = 2
+    assert _together(session) == {"embed": 1, "copy": 1}
+
+
 def test_tasks_work_in_as_many_threads_as_the_session_has_workers(stand_in, connection):
     threads: set[int] = set()
 

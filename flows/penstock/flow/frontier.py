@@ -60,12 +60,17 @@ class Frontier:
             most: by segment, how many of its tasks; one where it says nothing.
         """
         found: list[PlannedTask] = []
-        while self._ready:
-            task = self._tasks[self._ready[0][2]][1]
-            if found and (task.segment != found[0].segment or len(found) >= most.get(task.segment, 1)):
-                break
-            heapq.heappop(self._ready)
-            found.append(task)
+        others: list[tuple[int, int, Key]] = []
+        while self._ready and (not found or len(found) < most.get(found[0].segment, 1)):
+            entry = heapq.heappop(self._ready)
+            task = self._tasks[entry[2]][1]
+            if not found or task.segment == found[0].segment:
+                found.append(task)
+            else:
+                # Branches are as far as each other and stand in turn, so that their limits are used at the same time.
+                others.append(entry)
+        for entry in others:
+            heapq.heappush(self._ready, entry)
         return found
 
     def again(self, bundle: Bundle) -> None:

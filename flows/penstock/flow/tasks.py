@@ -28,6 +28,7 @@ from penstock.secrets import redact
 
 # What says that the place of work broke down, not the work: the partition starts again from its journal.
 _BREAKDOWNS = (OSError, EOFError, BrokenExecutor)
+_MOST_RETRIES = 5
 _NOT_BREAKDOWNS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
@@ -89,11 +90,17 @@ def run_segment(plan_file: str, segment: str, partitions: list[int], shown: str)
         return Failed(message=redact(f"{type(error).__name__}: {error}"), data=carried(error))
 
 
-def task_for(segment: str) -> Task[..., Any]:
-    """The task under the name of a segment, as Prefect's UI shows it: ``embed[12]``, ``embed[16-23]``."""
+def task_for(segment: str, partitions: int = 1) -> Task[..., Any]:
+    """The task under the name of a segment, as Prefect's UI shows it: ``embed[12]``, ``embed[16-23]``.
+
+    Args:
+        segment: its id.
+        partitions: how many a task takes, each of which may meet a breakdown.
+    """
     # Braces would be read as a template of the arguments' names.
     shown = segment.replace("{", "(").replace("}", ")")
-    return run_segment.with_options(name=segment, task_run_name=shown + "[{shown}]")
+    retries = min(partitions, _MOST_RETRIES)
+    return run_segment.with_options(name=segment, task_run_name=shown + "[{shown}]", retries=retries)
 
 
 def shown(partitions: Sequence[int]) -> str:

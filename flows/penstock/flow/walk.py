@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
@@ -21,7 +21,7 @@ from penstock.secrets import redact
 _LOOK = 0.1
 WINDOW_PER_WORKER = 2
 MOST_TASKS = 32
-"""Of one segment in Prefect, unless that would be too few for the workers. A task costs it some 17 ms, and a thousand
+"""Of one segment in Prefect, unless that would be too few for the threads. A task costs it some 17 ms, and a thousand
 of them in its UI are of no use: so one takes several partitions where there are many."""
 _LEAST_PER_WORKER = 8
 
@@ -46,7 +46,7 @@ def walk(session: RunSession, window: int | None = None) -> BaseException | None
     frontier = Frontier(session.plan.tasks)
     together = _together(session)
     done: queue.SimpleQueue[tuple[Bundle, PrefectFuture[Any]]] = queue.SimpleQueue()
-    submit = _Submission(session)
+    submit = _Submission(session, together)
     running = 0
     defect: BaseException | None = None
     window = window or session.workers * (1 if session.processes else WINDOW_PER_WORKER)
@@ -64,6 +64,7 @@ def walk(session: RunSession, window: int | None = None) -> BaseException | None
         error = _error_of(future)
         if error is None:
             frontier.finish(bundle)
+            submit.finish(bundle)
         elif not session.control.stopped and mend(error):
             frontier.again(bundle)
         else:
@@ -71,17 +72,21 @@ def walk(session: RunSession, window: int | None = None) -> BaseException | None
 
 
 def _together(session: RunSession) -> dict[str, int]:
-    """By segment, how many partitions one task of Prefect takes."""
+    """By segment, how many partitions one task of Prefect takes.
+
+    With worker processes it is one: a worker that was cut off and comes back would go on with partitions of others.
+    """
+    counts = Counter(task.segment for task in session.plan.tasks)
     most = max(MOST_TASKS, session.workers * _LEAST_PER_WORKER)
-    return {segment: -(-count // most) for segment, count in Counter(one.segment for one in session.plan.tasks).items()}
+    return {segment: 1 if session.processes else -(-count // most) for segment, count in counts.items()}
 
 
 class _Submission:
     """Submits tasks, each with the futures it came after: that draws the edges of the graph in Prefect's UI."""
 
-    def __init__(self, session: RunSession) -> None:
+    def __init__(self, session: RunSession, together: Mapping[str, int]) -> None:
         self._plan_file = str(session.plan_file)
-        self._tasks = {name: task_for(name) for name in {task.segment for task in session.plan.tasks}}
+        self._tasks = {name: task_for(name, many) for name, many in together.items()}
         # A future holds what Prefect knows of its task, so it is kept only for those that come after it.
         self._followers = Counter(before for task in session.plan.tasks for before in task.after)
         self._futures: dict[Key, PrefectFuture[Any]] = {}
@@ -89,16 +94,19 @@ class _Submission:
     def __call__(self, bundle: Bundle) -> PrefectFuture[Any]:
         inputs = [key for task in bundle for key in task.after if key in self._futures]
         before = list({id(future): future for future in map(self._futures.__getitem__, inputs)}.values())
-        for key in inputs:
-            self._followers[key] -= 1
-            if not self._followers[key]:
-                del self._futures[key]
         numbers = [task.partition for task in bundle]
         submitted = self._tasks[bundle[0].segment].submit(
             self._plan_file, bundle[0].segment, numbers, shown(numbers), wait_for=before or None
         )
         self._futures |= {key: submitted for key in map(key_of, bundle) if self._followers[key]}
         return submitted
+
+    def finish(self, bundle: Bundle) -> None:
+        """Let go of the futures that nobody comes after any more."""
+        for key in (before for task in bundle for before in task.after):
+            self._followers[key] -= 1
+            if not self._followers[key]:
+                self._futures.pop(key, None)
 
 
 def _put(done: queue.SimpleQueue[tuple[Bundle, PrefectFuture[Any]]], bundle: Bundle) -> Callable[[Any], None]:
