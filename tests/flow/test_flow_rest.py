@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -92,6 +93,32 @@ def test_a_silent_server_is_unavailable_after_the_timeout() -> None:
         api = Api(f"http://127.0.0.1:{silent.getsockname()[1]}/api")
         with pytest.raises(ServerUnavailable, match="timed out"):
             call(api, "GET", "/health", timeout=0.2)
+
+
+def test_a_server_that_was_too_busy_to_answer_is_asked_again_what_changes_nothing_and_nothing_else() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        api = Api(f"http://127.0.0.1:{busy.getsockname()[1]}/api")
+
+        def answer_the_second_time() -> None:
+            first, _ = busy.accept()
+            second, _ = busy.accept()
+            with first, second:
+                second.recv(1000)
+                second.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: close\r\n\r\n7")
+
+        thread = threading.Thread(target=answer_the_second_time)
+        thread.start()
+        assert call(api, "GET", "/x", timeout=0.3, patience=20).body == 7
+        thread.join()
+        with pytest.raises(ServerUnavailable, match="timed out"):
+            call(api, "POST", "/x", timeout=0.2, patience=20)
+        connections = 0
+        busy.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                busy.accept()[0].close()
+                connections += 1
+        assert connections == 1
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:4200", "file:///etc/passwd", "http://"])

@@ -32,6 +32,10 @@ class ServerUnavailable(PenstockError):
     """No Prefect API answers; the message says where it was looked for and what to do."""
 
 
+class ServerSilent(ServerUnavailable):
+    """Nothing came from the Prefect API in time; it may have taken the request all the same."""
+
+
 class ServerRefused(ServerUnavailable):
     """The Prefect API answered with an error; `status` is the HTTP status."""
 
@@ -87,7 +91,7 @@ def call(api: Api, method: str, path: str, body: Any = None, *, timeout: float =
         body: sent as JSON.
         timeout: seconds of silence after which the server counts as dead.
         patience: for how many seconds a busy server is asked again: one on SQLite answers 503 while another request
-            holds its database.
+            holds its database. One that says nothing is asked again only what changes nothing.
 
     Raises:
         ServerRefused: the answer is not 2xx.
@@ -99,6 +103,9 @@ def call(api: Api, method: str, path: str, body: Any = None, *, timeout: float =
             return _call_once(api, method, path, body, timeout)
         except ServerRefused as error:
             if error.status not in _BUSY or time.monotonic() > deadline:
+                raise
+        except ServerSilent:
+            if method != "GET" or time.monotonic() > deadline:
                 raise
         time.sleep(random.uniform(0.1, 0.5))  # noqa: S311  # spread, not secret
 
@@ -117,7 +124,8 @@ def _call_once(api: Api, method: str, path: str, body: Any, timeout: float) -> A
             raise ServerRefused(redact(message), error.code) from None
     except (OSError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise ServerUnavailable(redact(f"{api.url} does not answer ({reason})")) from error
+        kind = ServerSilent if isinstance(reason, TimeoutError) else ServerUnavailable
+        raise kind(redact(f"{api.url} does not answer ({reason})")) from error
     try:
         return Answer(json.loads(content) if content else None, headers)
     except ValueError:

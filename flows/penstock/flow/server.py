@@ -26,6 +26,7 @@ from penstock.flow.server_folder import TOKEN_HEADER, ServerFolder, idle_limit
 __all__ = ["Boot", "Connection", "ServerRefused", "ServerUnavailable", "begin", "scheduling_api"]
 
 _FALSE = {"0", "false", "no", "off"}
+_PATIENCE = 25.0
 
 
 @dataclass(slots=True)
@@ -116,7 +117,8 @@ def _probe(configured: Configured) -> Mapping[str, str]:
     """Ask the API that the user named whether it lives; the headers of its answer."""
     api = configured.api
     try:
-        return call(api, "GET", "/health", timeout=10).headers
+        # A server that is busy at night answers late; one that is not there is known at once.
+        return call(api, "GET", "/health", timeout=10, patience=_PATIENCE).headers
     except ServerRefused as error:
         if error.status in {401, 403}:
             raise ServerUnavailable(
