@@ -115,7 +115,13 @@ def nights(scheduling_server: Prefect, tmp_path_factory: pytest.TempPathFactory)
         seen.told += [seen.told_by_deploy(str(file), str(refused)), seen.told_by_deploy(str(file), str(refused))]
         prefect.start("worker", "start", "--pool", "penstock", REFUSED_KEY=WRONG_KEY, PREFECT_WORKER_QUERY_SECONDS="2")
         refused_id = seen.told[0][1]["id"]
-        call(prefect.api, "POST", f"/deployments/{refused_id}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+        call(
+            prefect.api,
+            "POST",
+            f"/deployments/{refused_id}/create_flow_run",
+            {"state": {"type": "SCHEDULED"}},
+            patience=20,
+        )
 
         prefect.until(lambda run: "40 rows" in (run["state"]["message"] or ""), 240, "night")
         seen.asked.append(inputs_asked(sandbox.url))
@@ -177,7 +183,9 @@ def test_each_deployment_has_one_eye_for_runs_that_died(nights: Nights) -> None:
     deployed = nights.told[0][0]["id"]
     changed = ensure_automation(nights.prefect.api, deployed, "night/deployed", 700)
     (now,) = (
-        one for one in call(nights.prefect.api, "POST", "/automations/filter", asked).body if one["id"] == changed
+        one
+        for one in call(nights.prefect.api, "POST", "/automations/filter", asked, patience=20).body
+        if one["id"] == changed
     )
     assert now["trigger"]["within"] == 700
     assert changed in {one["id"] for one in found}
@@ -211,7 +219,7 @@ def test_a_change_of_the_schedule_replaces_it(nights: Nights) -> None:
 
 
 def seen_names(nights: Nights) -> list[str]:
-    names = {one["id"]: one["name"] for one in call(nights.prefect.api, "POST", "/flows/filter", {}).body}
+    names = {one["id"]: one["name"] for one in call(nights.prefect.api, "POST", "/flows/filter", {}, patience=20).body}
     made = {key: one for key, one in nights.prefect.deployments().items() if key not in nights.prefect._before}
     return sorted(f"{names[one['flow_id']]}/{one['name']}" for one in made.values())
 
