@@ -86,6 +86,11 @@ class Prefect:
         found = call(self.api, "POST", "/deployments/filter", {}, patience=10).body
         return {one["id"]: one for one in found}
 
+    def begin(self, deployment: str) -> None:
+        """Have a deployment run now."""
+        path = f"/deployments/{deployment}/create_flow_run"
+        call(self.api, "POST", path, {"state": {"type": "SCHEDULED"}}, patience=20)
+
     def runs(self, flow: str | None = None) -> list[dict[str, Any]]:
         """The runs that have begun or are due, of the deployments made since, the earliest first."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -114,14 +114,7 @@ def nights(scheduling_server: Prefect, tmp_path_factory: pytest.TempPathFactory)
         served = pipeline(folder, "served", sandbox.url, "${SERVED_KEY}", schedule={"every": "10s"})
         seen.told += [seen.told_by_deploy(str(file), str(refused)), seen.told_by_deploy(str(file), str(refused))]
         prefect.start("worker", "start", "--pool", "penstock", REFUSED_KEY=WRONG_KEY, PREFECT_WORKER_QUERY_SECONDS="2")
-        refused_id = seen.told[0][1]["id"]
-        call(
-            prefect.api,
-            "POST",
-            f"/deployments/{refused_id}/create_flow_run",
-            {"state": {"type": "SCHEDULED"}},
-            patience=20,
-        )
+        prefect.begin(seen.told[0][1]["id"])
 
         prefect.until(lambda run: "40 rows" in (run["state"]["message"] or ""), 240, "night")
         seen.asked.append(inputs_asked(sandbox.url))

@@ -42,13 +42,7 @@ def test_a_run_reads_its_database_by_a_secret_block_and_writes_its_address_nowhe
         assert pl.read_parquet(folder / "out")["id"].to_list() == list(range(20))
         deployed = json.loads(prefect.penstock("deploy", str(file), "--json"))["deployments"][0]
         prefect.start("worker", "start", "--pool", "penstock", PREFECT_WORKER_QUERY_SECONDS="2")
-        call(
-            prefect.api,
-            "POST",
-            f"/deployments/{deployed['id']}/create_flow_run",
-            {"state": {"type": "SCHEDULED"}},
-            patience=20,
-        )
+        prefect.begin(deployed["id"])
         prefect.until(lambda run: "20 rows" in (run["state"]["message"] or ""), 120, "shop")
         wrong = json.dumps(content).replace("{{ text }}", "{{ body }}")
         file.write_text(wrong)
