@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import random
 import resource
@@ -142,6 +143,23 @@ def test_of_two_answers_to_one_item_the_last_counts(tmp_path: Path) -> None:
     assert texts(journal, [1, 2, 3]) == expected
     journal.close()
     assert texts(Journal(tmp_path / "j"), [1, 2, 3]) == expected
+
+
+def test_a_closed_journal_holds_no_answers_though_it_is_held_itself(tmp_path: Path) -> None:
+    before = _batches_in_memory()
+    journal = Journal(tmp_path / "j")
+    for first in range(0, 40, 10):
+        journal.append(batch(list(range(first, first + 10))))
+    assert len(texts(journal, list(range(40)))) == 40
+    assert _batches_in_memory() > before
+    journal.close()
+    assert _batches_in_memory() == before
+    assert not journal.answered
+
+
+def _batches_in_memory() -> int:
+    gc.collect()
+    return sum(type(one) is pa.RecordBatch for one in gc.get_objects())
 
 
 def test_what_is_forgotten_can_be_answered_anew(tmp_path: Path) -> None:
