@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from execute_bench import Bench
 
+from penstock.engine.control import RunControl
 from penstock.errors import AccountError, InputError, Interrupted, RunLocked
 from penstock.execute.inline import run_inline
 from penstock.runs.history import list_runs
@@ -43,6 +44,13 @@ with open_session(Request(Path(sys.argv[1]))) as session:
 
 def _texts(count: int) -> list[str]:
     return [f"row {number} of a long table about weather and harbours" for number in range(count)]
+
+
+def _stop_after(bench: Bench, control: RunControl, inputs: int) -> None:
+    """Stop the run once so many texts are answered."""
+    while bench.server.stats()["inputs"] < inputs:
+        time.sleep(0.005)
+    control.request_stop(Interrupted("stop"))
 
 
 def test_a_second_run_asks_nothing(bench: Bench) -> None:
@@ -83,7 +91,7 @@ def test_settings_that_change_no_vector_keep_what_is_paid(bench: Bench) -> None:
 
 @pytest.mark.slow
 def test_killed_at_ten_random_moments_the_table_is_that_of_an_undisturbed_run(bench: Bench) -> None:
-    """Requests sent again are no more than those unanswered at the kills, or in the last second before one."""
+    """Requests sent again are no more than those unanswered at the kills, or read but not yet written."""
     bench.texts(_texts(ROWS))
     bench.pipeline(STEP, source="partition_rows: 300", provider="limits: {concurrency: 4}\n")
     bench.server.change(latency="5ms..25ms")
@@ -103,8 +111,9 @@ def test_killed_at_ten_random_moments_the_table_is_that_of_an_undisturbed_run(be
     disturbed = bench.result()
     assert record.account is not None
     assert (record.account.read, record.account.written) == (ROWS, ROWS)
-    # What the process had read stands in the journal; what was on its way at a kill (4 requests of 5) is asked again.
-    assert stats["repeated_answers"] <= KILLS * 4 * 5
+    # On its way at a kill are 4 requests of 5 texts. An answer that was read makes room for the next request before
+    # it is written, so as many again may be on their way from the loop to the journal.
+    assert stats["repeated_answers"] <= KILLS * (4 + 4) * 5
     for path in (bench.folder / ".penstock", bench.folder / "out"):
         subprocess.run(["rm", "-r", str(path)], check=True)
     bench.run()
@@ -147,8 +156,7 @@ def test_a_stop_keeps_what_was_answered_and_is_told_in_the_record(bench: Bench) 
     bench.pipeline(STEP, provider="limits: {concurrency: 2}\n")
     bench.server.change(latency="20ms")
     with bench.open() as session:
-        timer = threading.Timer(0.3, lambda: session.control.request_stop(Interrupted("asked to stop")))
-        timer.start()
+        threading.Thread(target=_stop_after, args=(bench, session.control, 20)).start()
         began = time.monotonic()
         with pytest.raises(Interrupted):
             run_inline(session)
@@ -331,7 +339,7 @@ def test_a_journal_torn_at_any_byte_gives_back_what_was_whole(bench: Bench) -> N
     bench.pipeline(STEP, provider="limits: {concurrency: 1}\n")
     bench.server.change(latency="30ms")
     with bench.open() as session:
-        threading.Timer(0.25, lambda: session.control.request_stop(Interrupted("stop"))).start()
+        threading.Thread(target=_stop_after, args=(bench, session.control, 15)).start()
         with pytest.raises(Interrupted):
             run_inline(session)
     journal = next((bench.folder / ".penstock").rglob("*.journal"))
