@@ -76,7 +76,8 @@ class Tuning:
             [
                 {
                     "id": number,
-                    "question": f"What is {number} of {mark}?",
+                    # With characters that Python, and no JSON, takes for ends of lines.
+                    "question": f"What is\u2028{number} of {mark}\x85?",
                     "answer": f"It is the number {number}, and nothing else.",
                     "part": "train" if number % 4 else "validation",
                 }
@@ -121,6 +122,10 @@ class Tuning:
         return {path: counts for path, counts in found.items() if not path.startswith("/_")}
 
 
+def _lines(file: Path) -> list[str]:
+    return [line for line in file.read_text("utf-8").split("\n") if line]
+
+
 @pytest.fixture
 def tuning(bench: Bench, server: SandboxProcess) -> Tuning:
     return Tuning(bench, server)
@@ -135,7 +140,7 @@ def test_a_run_uploads_trains_waits_and_tries_the_model_out(tuning: Tuning) -> N
     assert [(job["status"], job["user_provided_suffix"]) for job in jobs] == [("succeeded", "support")]
     delivered = record.outputs[0].delivered
     assert delivered["model"] == jobs[0]["fine_tuned_model"]
-    answers = [json.loads(line) for line in (tuning.target / delivered["answers"]).read_text().splitlines()]
+    answers = [json.loads(line) for line in _lines(tuning.target / delivered["answers"])]
     assert [(one["model"], one["rows"]) for one in answers] == [
         (delivered["model"], "id 0"),
         (delivered["model"], "id 4"),
@@ -306,7 +311,7 @@ def test_what_the_new_model_is_asked_counts_in_usage_and_budget_and_is_paid_once
     assert (record.status, record.reason) == (RunStatus.STOPPED, "budget")
     assert "the budget of 40 tokens is used up" in record.message
     (answers,) = tuning.target.glob("answers-*.jsonl")
-    kept = answers.read_text().splitlines()
+    kept = _lines(answers)
     assert 1 <= len(kept) < 3
     usage = record.usage
     assert (usage.requests, usage.prompt_tokens > 0, usage.completion_tokens > 0) == (len(kept), True, True)
@@ -316,7 +321,7 @@ def test_what_the_new_model_is_asked_counts_in_usage_and_budget_and_is_paid_once
     again = tuning.run()
     assert again.status == RunStatus.COMPLETED
     assert again.usage.requests == 3 - len(kept)
-    assert answers.read_text().splitlines()[: len(kept)] == kept
+    assert _lines(answers)[: len(kept)] == kept
     assert tuning.run().usage.requests == 0
 
 

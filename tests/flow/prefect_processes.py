@@ -83,13 +83,13 @@ class Prefect:
 
     def deployments(self) -> dict[str, dict[str, Any]]:
         """All deployments of the server, by id."""
-        found = call(self.api, "POST", "/deployments/filter", {}, patience=10).body
+        found = call(self.api, "POST", "/deployments/filter", {}, timeout=30, patience=30).body
         return {one["id"]: one for one in found}
 
     def begin(self, deployment: str) -> None:
         """Have a deployment run now."""
         path = f"/deployments/{deployment}/create_flow_run"
-        call(self.api, "POST", path, {"state": {"type": "SCHEDULED"}}, patience=20)
+        call(self.api, "POST", path, {"state": {"type": "SCHEDULED"}}, timeout=30, patience=30)
 
     def runs(self, flow: str | None = None) -> list[dict[str, Any]]:
         """The runs that have begun or are due, of the deployments made since, the earliest first."""
@@ -100,7 +100,7 @@ class Prefect:
         }
         if flow is not None:
             wanted["flows"] = {"name": {"any_": [flow]}}
-        found: list[dict[str, Any]] = call(self.api, "POST", "/flow_runs/filter", wanted, patience=10).body
+        found: list[dict[str, Any]] = call(self.api, "POST", "/flow_runs/filter", wanted, timeout=30, patience=30).body
         mine = set(self.deployments()) - self._before
         return [run for run in found if run["deployment_id"] in mine]
 
@@ -129,7 +129,7 @@ class Prefect:
         finally:
             guest.end()
             for made in set(self.deployments()) - guest._before:
-                call(self.api, "DELETE", f"/deployments/{made}", timeout=10, patience=10)
+                call(self.api, "DELETE", f"/deployments/{made}", timeout=30, patience=30)
 
 
 @contextmanager

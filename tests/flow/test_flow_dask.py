@@ -179,14 +179,21 @@ def test_a_run_in_local_dask_workers_that_is_cancelled_in_prefect_stops_within_s
     assert server is not None
     api = Api(server.url)
     began = time.monotonic()
-    call(api, "POST", f"{flow_run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}}, patience=10)
+    call(
+        api,
+        "POST",
+        f"{flow_run}/set_state",
+        {"state": {"type": "CANCELLING", "name": "Cancelling"}},
+        timeout=30,
+        patience=30,
+    )
     code, said = ended(process)
     # Two seconds till it is seen, one till the workers know, up to four for what is in flight, and Dask's own end.
     assert time.monotonic() - began < 20
     seen = record(path)
     assert (code, seen["status"], seen["message"]) == (130, "interrupted", "the run was cancelled in Prefect"), said
     assert "Traceback" not in said
-    assert call(api, "GET", flow_run, patience=10).body["state_type"] == "CANCELLED"
+    assert call(api, "GET", flow_run, timeout=30, patience=30).body["state_type"] == "CANCELLED"
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
     # Each answer that was paid for is in a part or a journal: none of them is asked for again.

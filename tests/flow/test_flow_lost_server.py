@@ -54,7 +54,9 @@ def test_an_embedded_server_that_is_killed_is_started_again_and_records_the_end_
     assert found is not None
     assert (found.url, found.pid != own_server.pid) == (own_server.url, True)
     api = Api(found.url)
-    assert call(api, "GET", f"/flow_runs/{session.flow_run_id}", patience=5).body["state_type"] == "COMPLETED"
+    assert (
+        call(api, "GET", f"/flow_runs/{session.flow_run_id}", timeout=30, patience=30).body["state_type"] == "COMPLETED"
+    )
     boot.release()
 
 
@@ -105,7 +107,7 @@ def test_a_server_that_comes_back_in_the_middle_of_the_run_records_its_end(
     outcome = execute(session, connection)
     assert outcome.state == "Completed"
     assert len(set(recorder.calls)) == 12
-    found = call(Api(own_server.url), "GET", f"/flow_runs/{session.flow_run_id}", patience=10).body
+    found = call(Api(own_server.url), "GET", f"/flow_runs/{session.flow_run_id}", timeout=30, patience=30).body
     assert found["state_type"] == "COMPLETED"
 
 

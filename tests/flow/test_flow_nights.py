@@ -66,11 +66,11 @@ def inputs_asked(url: str) -> int:
 
 
 def make_secret_block(prefect: Prefect, name: str, value: str) -> None:
-    kind = call(prefect.api, "GET", "/block_types/slug/secret", patience=10).body["id"]
+    kind = call(prefect.api, "GET", "/block_types/slug/secret", timeout=30, patience=30).body["id"]
     asked = {"block_schemas": {"block_type_id": {"any_": [kind]}}}
-    schema = call(prefect.api, "POST", "/block_schemas/filter", asked, patience=10).body[0]["id"]
+    schema = call(prefect.api, "POST", "/block_schemas/filter", asked, timeout=30, patience=30).body[0]["id"]
     document = {"name": name, "data": {"value": value}, "block_type_id": kind, "block_schema_id": schema}
-    call(prefect.api, "POST", "/block_documents/", document, patience=10)
+    call(prefect.api, "POST", "/block_documents/", document, timeout=30, patience=30)
 
 
 @dataclass
@@ -130,7 +130,9 @@ def nights(scheduling_server: Prefect, tmp_path_factory: pytest.TempPathFactory)
         seen.refused = prefect.until(lambda run: run["state_type"] == "FAILED", 60, "refused")
         seen.runs = prefect.runs("night")
         for run in seen.runs:
-            states = call(prefect.api, "GET", f"/flow_run_states/?flow_run_id={run['id']}", patience=10).body
+            states = call(
+                prefect.api, "GET", f"/flow_run_states/?flow_run_id={run['id']}", timeout=30, patience=30
+            ).body
             seen.states[run["id"]] = [state["name"] for state in states]
         prefect.end()
 
@@ -168,7 +170,7 @@ def test_each_deployment_has_one_eye_for_runs_that_died(nights: Nights) -> None:
             "name": {"any_": [f"Penstock: runs of {name} whose process died" for name in seen_names(nights)]}
         }
     }
-    found = call(nights.prefect.api, "POST", "/automations/filter", asked, patience=10).body
+    found = call(nights.prefect.api, "POST", "/automations/filter", asked, timeout=30, patience=30).body
     resources = [one["trigger"]["match_related"]["prefect.resource.id"] for one in found]
     wanted = [f"prefect.deployment.{one['id']}" for one in nights.told[0]]
     assert len(found) == 3
@@ -177,7 +179,7 @@ def test_each_deployment_has_one_eye_for_runs_that_died(nights: Nights) -> None:
     changed = ensure_automation(nights.prefect.api, deployed, "night/deployed", 700)
     (now,) = (
         one
-        for one in call(nights.prefect.api, "POST", "/automations/filter", asked, patience=20).body
+        for one in call(nights.prefect.api, "POST", "/automations/filter", asked, timeout=30, patience=30).body
         if one["id"] == changed
     )
     assert now["trigger"]["within"] == 700
@@ -212,7 +214,10 @@ def test_a_change_of_the_schedule_replaces_it(nights: Nights) -> None:
 
 
 def seen_names(nights: Nights) -> list[str]:
-    names = {one["id"]: one["name"] for one in call(nights.prefect.api, "POST", "/flows/filter", {}, patience=20).body}
+    names = {
+        one["id"]: one["name"]
+        for one in call(nights.prefect.api, "POST", "/flows/filter", {}, timeout=30, patience=30).body
+    }
     made = {key: one for key, one in nights.prefect.deployments().items() if key not in nights.prefect._before}
     return sorted(f"{names[one['flow_id']]}/{one['name']}" for one in made.values())
 
@@ -236,7 +241,7 @@ def test_prefect_shows_the_account_of_a_run(nights: Nights) -> None:
 
 def artifacts(nights: Nights, run: dict[str, Any]) -> dict[str, dict[str, Any]]:
     wanted = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}}
-    found = call(nights.prefect.api, "POST", "/artifacts/filter", wanted, patience=10).body
+    found = call(nights.prefect.api, "POST", "/artifacts/filter", wanted, timeout=30, patience=30).body
     return {one["type"]: one for one in found}
 
 

@@ -95,7 +95,10 @@ def test_a_silent_server_is_unavailable_after_the_timeout() -> None:
             call(api, "GET", "/health", timeout=0.2)
 
 
-def test_a_server_that_was_too_busy_to_answer_is_asked_again_what_changes_nothing_and_nothing_else() -> None:
+@pytest.mark.parametrize(("method", "path"), [("GET", "/x"), ("POST", "/flow_runs/filter"), ("POST", "/x/count")])
+def test_a_server_that_was_too_busy_to_answer_is_asked_again_what_changes_nothing_and_nothing_else(
+    method: str, path: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         api = Api(f"http://127.0.0.1:{busy.getsockname()[1]}/api")
 
@@ -108,7 +111,7 @@ def test_a_server_that_was_too_busy_to_answer_is_asked_again_what_changes_nothin
 
         thread = threading.Thread(target=answer_the_second_time)
         thread.start()
-        assert call(api, "GET", "/x", timeout=0.3, patience=20).body == 7
+        assert call(api, method, path, timeout=0.3, patience=20).body == 7
         thread.join()
         with pytest.raises(ServerUnavailable, match="timed out"):
             call(api, "POST", "/x", timeout=0.2, patience=20)

@@ -25,7 +25,7 @@ def run(session: Any, connection: Connection, **more: Any) -> Any:
 
 
 def flow_run(connection: Connection, session: Any) -> dict[str, Any]:
-    return call(connection.api, "GET", f"/flow_runs/{session.flow_run_id}", patience=10).body
+    return call(connection.api, "GET", f"/flow_runs/{session.flow_run_id}", timeout=30, patience=30).body
 
 
 def task_runs(connection: Connection, session: Any, *, number: int | None = None) -> list[dict[str, Any]]:
@@ -34,7 +34,9 @@ def task_runs(connection: Connection, session: Any, *, number: int | None = None
     number = len(session.plan.tasks) if number is None else number
     deadline = time.monotonic() + 20
     while True:
-        found: list[dict[str, Any]] = call(connection.api, "POST", "/task_runs/filter", wanted, patience=10).body
+        found: list[dict[str, Any]] = call(
+            connection.api, "POST", "/task_runs/filter", wanted, timeout=30, patience=30
+        ).body
         ended = [task for task in found if task["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}]
         if len(ended) >= number or time.monotonic() > deadline:
             return found
@@ -207,7 +209,14 @@ def test_cancelling_in_prefect_ends_the_run_as_cancelled(stand_in, connection):
     def work(segment: str, partition: int) -> None:
         if partition == 0:
             state = {"type": "CANCELLING", "name": "Cancelling"}
-            call(connection.api, "POST", f"/flow_runs/{session.flow_run_id}/set_state", {"state": state}, patience=10)
+            call(
+                connection.api,
+                "POST",
+                f"/flow_runs/{session.flow_run_id}/set_state",
+                {"state": state},
+                timeout=30,
+                patience=30,
+            )
         wait_for_stop(session)
 
     session, _ = stand_in(work)
@@ -223,7 +232,7 @@ def test_a_run_that_somebody_put_into_an_end_state_by_force_ends_too(stand_in, c
     def work(segment: str, partition: int) -> None:
         if partition == 0:
             state = {"state": {"type": "CANCELLED", "name": "Cancelled"}, "force": True}
-            call(connection.api, "POST", f"/flow_runs/{session.flow_run_id}/set_state", state, patience=10)
+            call(connection.api, "POST", f"/flow_runs/{session.flow_run_id}/set_state", state, timeout=30, patience=30)
         wait_for_stop(session)
 
     session, _ = stand_in(work)
@@ -306,11 +315,13 @@ def test_flow_runs_of_dead_processes_are_marked_as_crashed_by_the_next_run(stand
     from penstock.flow.flow_runs import create_flow_run
 
     dead = create_flow_run(connection.api, "stand-in", name="dead", parameters={}, tags=[], labels={})["id"]
-    call(connection.api, "POST", f"/flow_runs/{dead}/set_state", {"state": {"type": "RUNNING"}}, patience=10)
+    call(
+        connection.api, "POST", f"/flow_runs/{dead}/set_state", {"state": {"type": "RUNNING"}}, timeout=30, patience=30
+    )
     session, _ = stand_in(lambda *_: None)
     session.crashed = [SimpleNamespace(flow_run_id=dead), SimpleNamespace(flow_run_id=None)]
     run(session, connection)
-    assert call(connection.api, "GET", f"/flow_runs/{dead}", patience=10).body["state_type"] == "CRASHED"
+    assert call(connection.api, "GET", f"/flow_runs/{dead}", timeout=30, patience=30).body["state_type"] == "CRASHED"
 
 
 def test_progress_is_told_in_the_calling_thread(stand_in, connection):

@@ -68,7 +68,7 @@ def test_a_deployed_pipeline_runs_by_its_schedule_and_can_be_cancelled(prefect: 
     time.sleep(5)
     began = time.monotonic()
     cancelling = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
-    call(prefect.api, "POST", f"/flow_runs/{running['id']}/set_state", cancelling, patience=10)
+    call(prefect.api, "POST", f"/flow_runs/{running['id']}/set_state", cancelling, timeout=30, patience=30)
     prefect.until(lambda run: run["id"] == running["id"] and run["state_type"] == "CANCELLED", 60)
     assert time.monotonic() - began < 15
     last = max(path.parent.glob(".penstock/nightly/runs/*/run.json"))
@@ -99,7 +99,7 @@ def test_a_compiled_flow_is_served_with_the_pipelines_own_parameters(prefect: Pr
         serving.wait(30)
     assert done["state"]["message"].startswith("20 rows: 5 written, 15 filtered")
     assert done["parameters"] == {"most": 4}
-    deployment = call(prefect.api, "GET", f"/deployments/{done['deployment_id']}", patience=10).body
+    deployment = call(prefect.api, "GET", f"/deployments/{done['deployment_id']}", timeout=30, patience=30).body
     assert deployment["parameter_openapi_schema"]["properties"]["most"]["type"] == "integer"
 
 

@@ -49,7 +49,7 @@ def test_a_run_reads_its_database_by_a_secret_block_and_writes_its_address_nowhe
         with pytest.raises(AssertionError, match="there is no column `body` here"):
             prefect.penstock("run", str(file))
         logs = prefect.logs()
-        asked = call(prefect.api, "POST", "/logs/filter", {"limit": 200}, patience=10).body
+        asked = call(prefect.api, "POST", "/logs/filter", {"limit": 200}, timeout=30, patience=30).body
     assert MARKED not in told + logs + json.dumps([deployed, asked])
     written = [path for path in folder.rglob("*") if path.is_file() and MARKED.encode() in path.read_bytes()]
     assert written == []

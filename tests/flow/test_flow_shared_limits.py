@@ -28,7 +28,7 @@ def rate(per_minute: int = 600, *, number: int | None = None, unit: str = "reque
 
 
 def limit(api: Api, of: Rate) -> dict[str, Any]:
-    found: dict[str, Any] = call(api, "GET", f"/v2/concurrency_limits/{of.name}", patience=5).body
+    found: dict[str, Any] = call(api, "GET", f"/v2/concurrency_limits/{of.name}", timeout=30, patience=30).body
     return found
 
 
@@ -127,7 +127,7 @@ def test_another_number_that_nobody_uses_any_more_is_replaced(
 def test_a_limit_that_is_switched_off_sells_nothing(connection: Connection) -> None:
     seller, of = PrefectSeller(connection.api), rate()
     seller(of, 1, 15)
-    call(connection.api, "PATCH", f"/v2/concurrency_limits/{of.name}", {"active": False}, patience=5)
+    call(connection.api, "PATCH", f"/v2/concurrency_limits/{of.name}", {"active": False}, timeout=30, patience=30)
     with pytest.raises(NotSold, match="switched off"):
         seller(of, 1, 15)
 
@@ -135,7 +135,7 @@ def test_a_limit_that_is_switched_off_sells_nothing(connection: Connection) -> N
 def test_a_limit_that_was_deleted_is_made_again(connection: Connection) -> None:
     seller, of = PrefectSeller(connection.api), rate()
     seller(of, 1, 15)
-    call(connection.api, "DELETE", f"/v2/concurrency_limits/{of.name}", patience=5)
+    call(connection.api, "DELETE", f"/v2/concurrency_limits/{of.name}", timeout=30, patience=30)
     assert seller(of, 1, 15).units == 15
     assert limit(connection.api, of)["active_slots"] > 1000
 

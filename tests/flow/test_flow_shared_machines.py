@@ -118,7 +118,9 @@ def use_up_the_first_minute(sandbox: SandboxProcess, spare: int) -> None:
 
 
 def counted(api_url: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = call(Api(api_url), "POST", "/v2/concurrency_limits/filter", {}, patience=10).body
+    found: list[dict[str, Any]] = call(
+        Api(api_url), "POST", "/v2/concurrency_limits/filter", {}, timeout=30, patience=30
+    ).body
     return found
 
 
@@ -170,7 +172,7 @@ def test_a_run_that_finds_another_number_in_use_sends_nothing_and_names_both(
         path = pipeline(tmp_path / "east", sandbox.url, requests_per_minute=PER_MINUTE, tokens_per_minute=100_000)
         name = f"penstock-{account_digest(sandbox.url, KEY, '', '', MODEL)}-requests"
         other = {"name": name, "limit": 3000, "slot_decay_per_second": 500}
-        call(connection.api, "POST", "/v2/concurrency_limits/", other, patience=10)
+        call(connection.api, "POST", "/v2/concurrency_limits/", other, timeout=30, patience=30)
         run = machine(path, connection.url)
         out, err = run.communicate(timeout=120)
         assert sandbox.stats()["total_requests"] == 0

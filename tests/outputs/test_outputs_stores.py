@@ -66,6 +66,15 @@ def test_rows_come_out_as_they_went_in(tmp_path: Path, kind: str, table: pa.Tabl
     assert plain(sorted(rows(one), key=lambda row: row["row"])) == plain(table.to_pylist())
 
 
+@BOTH
+def test_texts_may_hold_what_python_takes_for_the_end_of_a_line(tmp_path: Path, kind: str) -> None:
+    table = pa.table({"row": [1, 2], "text": ["\x85 first", "then \u2028 and \u2029"]})
+    one = output(kind, tmp_path / "out")
+    published = one.publish([part(tmp_path / "1", table)])
+    assert one.damage(published.files) == []
+    assert sorted(rows(one), key=lambda row: row["row"]) == table.to_pylist()
+
+
 def test_polars_reads_a_delta_table_and_vectors_of_lancedb_are_searched(tmp_path: Path) -> None:
     kind = pa.list_(pa.field("item", pa.float32(), nullable=False), 2)
     table = pa.table({"k": [1, 2, 3], "v": pa.array([[1.0, 0.0], [0.0, 1.0], None], kind)})

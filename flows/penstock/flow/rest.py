@@ -105,9 +105,14 @@ def call(api: Api, method: str, path: str, body: Any = None, *, timeout: float =
             if error.status not in _BUSY or time.monotonic() > deadline:
                 raise
         except ServerSilent:
-            if method != "GET" or time.monotonic() > deadline:
+            if not _changes_nothing(method, path) or time.monotonic() > deadline:
                 raise
         time.sleep(random.uniform(0.1, 0.5))  # noqa: S311  # spread, not secret
+
+
+def _changes_nothing(method: str, path: str) -> bool:
+    """Prefect's queries are POST requests, for their conditions stand in the body."""
+    return method == "GET" or path.endswith(("/filter", "/count"))
 
 
 def _call_once(api: Api, method: str, path: str, body: Any, timeout: float) -> Answer:

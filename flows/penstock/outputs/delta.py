@@ -214,7 +214,9 @@ class Delta(Output):
         own = (one for one in commits if json.loads(one.get("penstock", "{}")).get("batch") == origin.added_as)
         version = int(next(own)["version"])
         log = f"_delta_log/{version:020d}.json"
-        actions = [json.loads(line) for line in (self.target / log).read_text().splitlines()]
+        # Not `str.splitlines`, which also ends lines at characters that may stand in a column's smallest text.
+        entries = (self.target / log).read_text("utf-8").split("\n")
+        actions = [json.loads(entry) for entry in entries if entry]
         names = [log, *(unquote(action["add"]["path"]) for action in actions if "add" in action)]
         files: list[dict[str, Any]] = []
         for name in names:

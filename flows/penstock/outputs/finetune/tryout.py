@@ -194,7 +194,8 @@ def _kept(file: Path) -> list[dict[str, Any]]:
     """The answers of before, in the order of the examples."""
     if not file.exists():
         return []
-    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    # Not `str.splitlines`, which also ends lines at characters that may stand in an answer.
+    return [json.loads(line) for line in file.read_text("utf-8").split("\n") if line]
 
 
 def _write(file: Path, found: Sequence[Mapping[str, Any]]) -> None:
