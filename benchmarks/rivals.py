@@ -18,6 +18,10 @@ from typing import Any
 
 import msgspec
 
+from penstock.api.provider import Timeouts
+from penstock.api.wire import WireRequest
+from penstock.api.wire_direct import DirectWire
+
 TEXT = "the kettle boils water fast and quiet but its handle gets warm after long use so one star less"
 IN_FLIGHT = 64
 PACK = 128
@@ -92,25 +96,23 @@ async def vectors_bare(rows: int, base: str) -> None:
 
 async def responses(url: str, count: int, body: Callable[[int], Awaitable[bytes]]) -> AsyncIterator[Any]:
     """The bodies of `count` answers, some requests at once."""
-    from pyreqwest.client import ClientBuilder
-
+    wire = DirectWire()
+    headers = {"content-type": "application/json"}
     numbers = iter(range(count))
     arrived: asyncio.Queue[Any] = asyncio.Queue(maxsize=8)
 
     async def work() -> None:
         for number in numbers:
-            request = client.request("POST", url).headers({"content-type": "application/json"})
-            async with request.body_bytes(await body(number)).build_streamed() as response:
-                await arrived.put(memoryview(await response.bytes()))
+            response = await wire.send(WireRequest("POST", url, headers, await body(number)), Timeouts())
+            await arrived.put(response.body)
 
     # A request that fails ends all of it: nobody else would put anything for the loop below to wait for.
-    async with ClientBuilder().build() as client, asyncio.TaskGroup() as workers:
+    async with asyncio.TaskGroup() as workers:
         for _ in range(IN_FLIGHT):
             workers.create_task(work())
         for _ in range(count):
             yield await arrived.get()
-    # Its own thread must be idle when the interpreter ends.
-    await asyncio.sleep(0.05)
+    await wire.aclose()
 
 
 RIVALS = {"chat_sdk": chat_sdk, "chat_bare": chat_bare, "vectors_bare": vectors_bare}

@@ -91,8 +91,7 @@ class Packing:
     answer_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """What one response counts, as the server told it or as it is known from the request, and the model it named.
 
     Attributes:

@@ -1,7 +1,7 @@
 """Allocators that give memory back, and a collector that looks at what is new: for processes whose only work is a run.
 
 Vectors come as buffers of a megabyte in several threads. By default glibc keeps an arena per thread and mimalloc (in
-pyarrow and pyreqwest) holds freed pages for later; a run of a million rows then keeps 100 to 150 MB that nobody uses.
+pyarrow) holds freed pages for later; a run of a million rows then keeps 100 to 150 MB that nobody uses.
 """
 
 from __future__ import annotations
@@ -21,18 +21,15 @@ _OWN_PAGES_FROM = 4 << 20
 By default glibc raises this up to 32 MB as such buffers are freed, and then puts them between the small ones.
 """
 _COLLECTED_AFTER = 20_000
-_KEPT_MS = "5"
-"""How long mimalloc keeps pages that were freed: enough for the next answer, which then needs no new ones."""
 
 
 def give_back_memory() -> None:
     """One allocator for Arrow and Python, and both kinds told so.
 
-    To be called before pyarrow and pyreqwest are imported. Does nothing without glibc.
+    To be called before pyarrow is imported. Does nothing without glibc.
     """
     global _libc  # noqa: PLW0603  # as the allocators are, it is of the process
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    os.environ.setdefault("MIMALLOC_PURGE_DELAY", _KEPT_MS)
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):
         return

@@ -13,20 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-import pyreqwest.exceptions
 import pytest
 
-from penstock.api import wire_httpx, wire_pyreqwest
+from penstock.api import wire_httpx
 from penstock.api.provider import Timeouts
-from penstock.api.wire import FailureKind, Wire, WireError, WireRequest, WireResponse
+from penstock.api.wire import FailureKind, Wire, WireError, WireRequest, WireResponse, trust
+from penstock.api.wire_direct import DirectWire
 from penstock.api.wire_httpx import HttpxWire
-from penstock.api.wire_pyreqwest import PyreqwestWire
 from penstock.errors import InputError
 from raw_http import RawServer, Reply, reply
 
 FAST = Timeouts(connect=0.5, read=0.4, total=1.2)
 
-WIRES: dict[str, Callable[..., Wire]] = {"pyreqwest": PyreqwestWire, "httpx": HttpxWire}
+WIRES: dict[str, Callable[..., Wire]] = {"direct": DirectWire, "httpx": HttpxWire}
 
 
 @pytest.fixture(params=WIRES)
@@ -278,6 +277,16 @@ def test_an_authority_of_the_users_own_is_trusted(make, tls_server, authority, m
     assert isinstance(got, WireResponse), got
 
 
+def test_a_python_that_knows_no_authorities_takes_those_of_certifi(monkeypatch, tmp_path):
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    # What OpenSSL reads when it is asked for the places that it was built with.
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    monkeypatch.setattr("penstock.api.wire.extra_authorities", list)
+    assert trust().cert_store_stats()["x509_ca"] > 50
+
+
 def test_a_missing_authority_file_is_named(make, tls_server, monkeypatch, tmp_path):
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     with pytest.raises(InputError, match=r"SSL_CERT_FILE names .*none\.pem, which does not exist"):
@@ -300,16 +309,6 @@ def _kinds(root: type[BaseException]) -> list[type[BaseException]]:
     for child in root.__subclasses__():
         found += _kinds(child)
     return found
-
-
-def test_every_error_of_pyreqwest_has_a_kind():
-    for kind in _kinds(pyreqwest.exceptions.RequestError):
-        if kind is pyreqwest.exceptions.JSONDecodeError:
-            continue
-        details = {"causes": [{"message": "why"}], "status": 500}
-        got = wire_pyreqwest.translated(kind("what", details), reused=True)  # type: ignore[call-arg,arg-type]
-        assert isinstance(got.kind, FailureKind)
-        assert str(got)
 
 
 _HTTPX = {
@@ -348,12 +347,12 @@ async def status():
     wire = default_wire()
     got = await wire.send(WireRequest("POST", sys.argv[1], {}, b""), Timeouts())
     await wire.aclose()
-    return type(wire).__name__, got.status
+    return got.status
 
-print(*asyncio.run(status()), flush=True)
+print(asyncio.run(status()), flush=True)
 pid = os.fork()
 if pid == 0:
-    print(*asyncio.run(status()), flush=True)
+    print(asyncio.run(status()), flush=True)
     os._exit(0)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
@@ -366,4 +365,4 @@ def test_a_forked_child_sends_too():
             [sys.executable, "-c", FORKED, server.url], capture_output=True, text=True, env=env, timeout=60, check=False
         )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["PyreqwestWire 200", "HttpxWire 200"]
+    assert done.stdout.splitlines() == ["200", "200"]

@@ -69,7 +69,7 @@ def test_the_table_is_named():
 
 
 def test_importing_costs_nothing_before_the_first_price():
-    late = ("genai_prices", "splintr", "httpx", "pyreqwest", "tenacity")
+    late = ("genai_prices", "splintr", "httpx", "httptools", "tenacity")
     code = f"import sys, penstock.engine; print([name for name in {late} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -25,7 +25,7 @@ from penstock.spec import load
 from penstock.tables.state import State
 loaded = load(Path(sys.argv[1]))
 plan = make_plan(loaded, state=State(Path(sys.argv[2]), "bench"))
-print(len(plan.tasks), *[name for name in ("prefect", "httpx", "pyreqwest", "uvicorn") if name in sys.modules])
+print(len(plan.tasks), *[name for name in ("prefect", "httpx", "httptools", "uvicorn") if name in sys.modules])
 """
 
 

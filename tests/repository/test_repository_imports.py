@@ -24,7 +24,7 @@ VIOLATIONS = {
     "sandbox used as a library": ("engine/intruder.py", "import penstock.sandbox", "start of a run start the sandbox"),
     "Prefect everywhere": ("execute/intruder.py", "def late() -> None:\n    import prefect", "Only flow uses Prefect"),
     "HTTP everywhere": ("engine/intruder.py", "import httpx", "Only api speaks HTTP"),
-    "HTTP in the plan": ("plan/intruder.py", "import pyreqwest", "Only api speaks HTTP"),
+    "HTTP in the plan": ("plan/intruder.py", "import httptools", "Only api speaks HTTP"),
     "retries everywhere": ("flow/intruder.py", "import tenacity", "Only the engine and api retry"),
     "no place in the tree": ("intruder.py", "X = 1", "Imports go downwards only"),
 }

@@ -1,7 +1,7 @@
 """One connection to a provider for the resources: JSON, forms with files, and bodies that are streamed both ways.
 
-The engine's requests do not come this way: they go through `ApiClient` and pyreqwest. Here comfort counts, so it is
-httpx, and each call is tried again by itself.
+The engine's requests do not come this way: they go through `ApiClient` and connections of our own. Here comfort counts,
+so it is httpx, and each call is tried again by itself.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ It knows nothing of limits, retries and steps; `penstock.engine` does.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urlsplit
@@ -32,7 +31,7 @@ class ApiClient:
 
     Args:
         provider: where to.
-        wire: by what; pyreqwest if left out.
+        wire: by what; connections of our own if left out.
 
     Raises:
         InputError: the environment variable of the key is not set, or what it holds cannot stand in a header.
@@ -69,7 +68,7 @@ class ApiClient:
             return response
         if bytes(response.body[:3]) == _BOM:
             # RFC 8259, section 8.1 lets a reader ignore it; the answer behind it is paid for.
-            response = replace(response, body=response.body[3:])
+            response = response._replace(body=response.body[3:])
         if looks_like_html(response.body):
             facts = Facts(response.status, request_id=request_id_of(response.headers), html=True)
             raise UnusableBody(f"a web page came instead of an answer: {first_bytes(response.body)}", facts)

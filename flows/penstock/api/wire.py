@@ -1,7 +1,7 @@
 """The seam to the network: one request in; status, headers and bytes out; or a typed failure.
 
-Everything above `Wire.send` knows nothing of the HTTP library. Two implementations stand behind it: pyreqwest for the
-many small JSON calls, httpx for users' own transports and for processes where pyreqwest cannot run. One contract test
+Everything above `Wire.send` knows nothing of how HTTP is spoken. Two implementations stand behind it: connections of
+our own for the engine's many calls, httpx for users' own transports and for proxies of other kinds. One contract test
 runs over both.
 """
 
@@ -11,10 +11,9 @@ import os
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from penstock.api.provider import Timeouts
 from penstock.errors import InputError, PenstockError
@@ -26,19 +25,20 @@ CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Environment variables that name a PEM file of further certificate authorities; the first that is set is taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class WireRequest:
+class WireRequest(NamedTuple):
     """One HTTP request, complete."""
 
     method: str
     url: str
-    # With the key in it, so never shown.
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    def __repr__(self) -> str:
+        """Without the headers, in which the key is, and without the body."""
+        return f"WireRequest({self.method!r}, {self.url!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class WireResponse:
+class WireResponse(NamedTuple):
     """One HTTP response, read to its end.
 
     Attributes:
@@ -156,6 +156,23 @@ def extra_authorities() -> list[Path]:
         for folder in value.split(os.pathsep):
             files += _pem_files("SSL_CERT_DIR", Path(folder))
     return files
+
+
+def trust() -> ssl.SSLContext:
+    """Certificates are checked against the system's authorities and those that the environment names.
+
+    Raises:
+        InputError: as `extra_authorities`.
+    """
+    context = ssl.create_default_context()
+    places = ssl.get_default_verify_paths()
+    if not context.cert_store_stats()["x509_ca"] and places.cafile is None and places.capath is None:
+        import certifi
+
+        context.load_verify_locations(cafile=certifi.where())
+    for path in extra_authorities():
+        context.load_verify_locations(cafile=str(path))
+    return context
 
 
 def _pem_files(variable: str, path: Path) -> list[Path]:

@@ -1,9 +1,8 @@
-"""The wire over httpx: for users' own transports, and where pyreqwest cannot run."""
+"""The wire over httpx: for users' own transports, and for proxies that do not speak HTTP."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import TYPE_CHECKING
 
 from penstock.api.provider import Timeouts
@@ -14,8 +13,8 @@ from penstock.api.wire import (
     WireError,
     WireRequest,
     WireResponse,
-    extra_authorities,
     too_large,
+    trust,
 )
 
 if TYPE_CHECKING:
@@ -92,11 +91,8 @@ def open_client(transport: httpx.AsyncBaseTransport | None = None) -> httpx.Asyn
     """A client that follows no redirects, with proxies and certificates from the environment."""
     import httpx
 
-    context = ssl.create_default_context()
-    for path in extra_authorities():
-        context.load_verify_locations(cafile=str(path))
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=_IDLE_SECONDS)
-    return httpx.AsyncClient(transport=transport, verify=context, follow_redirects=False, limits=limits)
+    return httpx.AsyncClient(transport=transport, verify=trust(), follow_redirects=False, limits=limits)
 
 
 def translated(error: httpx.TransportError | httpx.DecodingError, *, reused: bool) -> WireError:

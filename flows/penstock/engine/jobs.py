@@ -56,7 +56,7 @@ class Engine:
 
     Args:
         portal: the loop that sends.
-        make_wire: how requests are sent; pyreqwest if left out.
+        make_wire: how requests are sent; over connections of our own if left out.
     """
 
     def __init__(self, portal: Portal, make_wire: Callable[[], Wire] = default_wire) -> None:

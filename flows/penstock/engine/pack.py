@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from penstock.engine.packing import halves
 from penstock.items import Item, Usage
@@ -82,7 +82,7 @@ class Pack:
         cached = _parts(self.spent.cached_tokens, count)
         usd = None if self.usd is None else self.usd / count
         return [
-            (replace(self.spent, prompt_tokens=p, completion_tokens=c, cached_tokens=k), usd)
+            (self.spent._replace(prompt_tokens=p, completion_tokens=c, cached_tokens=k), usd)
             for p, c, k in zip(prompt, completion, cached, strict=True)
         ]
 

@@ -101,6 +101,27 @@ def usage_column(outcomes: Sequence[Delivered]) -> pa.Array:
     """Each item's share of its request's usage; the shares add up to what the server counted."""
     import pyarrow as pa
 
+    told = _of_single_items(outcomes) if all(len(one.items) == 1 for one in outcomes) else _of_packs(outcomes)
+    kinds = usage_type()
+    fields = [kinds.field(place) for place in range(kinds.num_fields)]
+    arrays = [pa.array(column, kind.type) for column, kind in zip(told, fields, strict=True)]
+    return pa.StructArray.from_arrays(arrays, fields=fields)
+
+
+def _of_single_items(outcomes: Sequence[Delivered]) -> Sequence[Sequence[object]]:
+    usages = [one.answer.usage for one in outcomes]
+    return (
+        [usage.model for usage in usages],
+        [usage.prompt_tokens for usage in usages],
+        [usage.completion_tokens for usage in usages],
+        [usage.cached_tokens for usage in usages],
+        [one.usd for one in outcomes],
+        [one.attempts for one in outcomes],
+        [one.request_id for one in outcomes],
+    )
+
+
+def _of_packs(outcomes: Sequence[Delivered]) -> Sequence[Sequence[object]]:
     told: tuple[list[object], ...] = ([], [], [], [], [], [], [])
     for one in outcomes:
         usage, count = one.answer.usage, len(one.items)
@@ -116,10 +137,7 @@ def usage_column(outcomes: Sequence[Delivered]) -> pa.Array:
         )
         for column, more in zip(told, values, strict=True):
             column.extend(more)
-    kinds = usage_type()
-    fields = [kinds.field(place) for place in range(kinds.num_fields)]
-    arrays = [pa.array(column, kind.type) for column, kind in zip(told, fields, strict=True)]
-    return pa.StructArray.from_arrays(arrays, fields=fields)
+    return told
 
 
 def shares(total: int, weights: Sequence[int]) -> list[int]:

@@ -154,9 +154,7 @@ class ApiPart:
         ]
         if items:
             most = self.step.concurrency
-            engine().run(
-                Job(self.step, items, sink, self.provider, self.control, concurrency=most, check=journal.check)
-            )
+            engine().run(Job(self.step, items, sink, self.provider, self.control, concurrency=most, check=journal.look))
         return sink.failures
 
     def _write_part(

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from penstock.steps.chat_answers import Reply
+
 _LIKELY_TOKENS = 2_000
 _BYTES_PER_TOKEN = 6
 _BYTES_PER_EVENT = 350
@@ -171,12 +173,16 @@ class Chat(ChatFields):
 
     def read(self, body: bytes | memoryview, payloads: Sequence[Any]) -> Answer:
         """The answer's columns, when it is whole and of the form that was asked for."""
+        reply = self._reader(body, self.n)
+        row = self.results.row(reply.choices, payloads[0])
+        return Answer(AnswerRows(self._result_schema, [row]), reply.usage)
+
+    @cached_property
+    def _reader(self) -> Callable[[bytes | memoryview, int], Reply]:
         from penstock.steps.chat_answers import read_completion
         from penstock.steps.chat_stream import read_stream
 
-        reply = (read_stream if self.stream else read_completion)(body, self.n)
-        row = self.results.row(reply.choices, payloads[0])
-        return Answer(AnswerRows(self._result_schema, [row]), reply.usage)
+        return read_stream if self.stream else read_completion
 
     @cached_property
     def _result_schema(self) -> pa.Schema:

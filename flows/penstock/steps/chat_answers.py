@@ -7,8 +7,7 @@ and does not matter is taken as null, and what is missing and matters makes the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -59,8 +58,7 @@ class _Completion(msgspec.Struct):
     error: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """One whole answer.
 
     Attributes:
@@ -74,12 +72,11 @@ class Choice:
     content: str | None
     finish_reason: str
     refusal: str | None = None
-    tool_calls: list[dict[str, str]] = field(default_factory=list)
+    tool_calls: Sequence[dict[str, str]] = ()
     logprobs: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The choices by their index, and what the request cost."""
 
     choices: list[Choice]

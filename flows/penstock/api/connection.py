@@ -1,0 +1,285 @@
+"""One connection: HTTP/1.1, one request at a time; heads are read by httptools, bodies go where they stay.
+
+A body whose length is told is received into the buffer that is handed out (`asyncio.BufferedProtocol`), so that a
+megabyte of vectors is copied once, by the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from penstock.api.provider import Timeouts
+from penstock.api.wire import FailureKind, WireError, WireResponse, too_large
+
+if TYPE_CHECKING:
+    import httptools
+
+_MOST_HEAD = 262_144
+_INFORMATIONAL = 200
+_GZIP_OR_ZLIB = 47
+
+
+class Connection(asyncio.BufferedProtocol):
+    """The protocol of one connection. All methods belong to its loop.
+
+    Args:
+        shared: what heads and short bodies are received into; the connections of a loop may share it, for what is
+            received is used up before the next is.
+        max_body: bytes of a body at most, as sent and as decoded.
+        ended: called once the connection is closed.
+
+    Attributes:
+        reused: whether it has carried a response before.
+        idle_since: when its last response was whole.
+    """
+
+    _status: int
+    _headers: dict[bytes, bytes]
+    _pieces: list[bytes]
+    _body: bytearray | None
+    _length: int | None
+    _refused: WireError | None
+
+    def __init__(self, shared: memoryview, max_body: int, ended: Callable[[Connection], None]) -> None:
+        self.reused = False
+        self.idle_since = 0.0
+        self._shared = shared
+        self._max_body = max_body
+        self._on_end = ended
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._parser = self._new_parser()
+        self._answer: asyncio.Future[WireResponse] | None = None
+        self._timeouts = Timeouts()
+        self._began = self._heard = 0.0
+        self._unsent = 0
+        self._clear()
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may carry another request."""
+        return self._transport is not None and self._answer is None and not self._transport.is_closing()
+
+    def ask(self, data: bytes, timeouts: Timeouts) -> asyncio.Future[WireResponse]:
+        """Send a whole request; the response, or a `WireError`."""
+        assert self._transport is not None  # noqa: S101  # it is handed out once it is connected
+        self._timeouts = timeouts
+        self._began = self._heard = self._loop.time()
+        answer: asyncio.Future[WireResponse] = self._loop.create_future()
+        self._answer = answer
+        self._transport.write(data)
+        self._unsent = self._transport.get_write_buffer_size()
+        return answer
+
+    def watch(self, now: float) -> None:
+        """Fail what has taken too long."""
+        if self._unsent and self._transport is not None:
+            left = self._transport.get_write_buffer_size()
+            if left < self._unsent:
+                # A long request on a slow line: the server hears, so it is not silent.
+                self._heard, self._unsent = now, left
+        if now - self._began > self._timeouts.total:
+            self._fail(FailureKind.TIMEOUT, f"no whole answer in {self._timeouts.total:g} s")
+        elif now - self._heard > self._timeouts.read:
+            self._fail(FailureKind.TIMEOUT, f"the server was silent for {self._timeouts.read:g} s")
+
+    def abort(self) -> None:
+        """Close at once; whoever waits for an answer hears nothing more."""
+        self._answer = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- asyncio.BufferedProtocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.BaseProtocol`."""
+        # Other loops' transports are not of asyncio's class.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the protocol's signature
+        """See `asyncio.BufferedProtocol`."""
+        return self._shared if self._body is None else memoryview(self._body)[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See `asyncio.BufferedProtocol`."""
+        self._heard = self._loop.time()
+        if self._body is not None:
+            self._filled += nbytes
+            if self._filled == len(self._body):
+                self._parser = self._new_parser()
+                self._whole(memoryview(self._body))
+        elif self._answer is None:
+            # Nobody has asked: an answer to nothing, such as that of a server which gives up an idle connection.
+            self.abort()
+        else:
+            self._feed(self._shared[:nbytes])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.BaseProtocol`."""
+        self._transport = None
+        if self._answer is not None:
+            if exc is None and self._status and self._until_end:
+                self._whole(b"".join(self._pieces))
+            else:
+                self._cut(exc)
+        self._on_end(self)
+
+    # -- what httptools calls
+
+    def on_message_begin(self) -> None:
+        """A response begins."""
+        self._more = self._complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header, or, after the head, one that follows the body."""
+        if not self._status:
+            self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        status = self._parser.get_status_code()
+        if status < _INFORMATIONAL:
+            return
+        self._status = status
+        self._keeps = self._parser.should_keep_alive()
+        length = self._headers.get(b"content-length", b"")
+        self._length = int(length) if length.isdigit() else None
+        self._until_end = self._length is None and b"transfer-encoding" not in self._headers
+        if self._length is not None and self._length > self._max_body:
+            self._refused = too_large(self._max_body)
+
+    def on_body(self, piece: bytes) -> None:
+        """Some of the body."""
+        if self._complete:
+            return
+        self._pieces.append(piece)
+        self._filled += len(piece)
+        if self._filled > self._max_body:
+            self._refused = too_large(self._max_body)
+
+    def on_message_complete(self) -> None:
+        """The response is whole; one that only informs is followed by another."""
+        if self._status:
+            self._complete = True
+        else:
+            self._headers = {}
+
+    # --
+
+    def _new_parser(self) -> httptools.HttpResponseParser:
+        import httptools
+
+        return httptools.HttpResponseParser(self)
+
+    def _clear(self) -> None:
+        """Be ready for the next response."""
+        self._status = 0
+        self._headers = {}
+        self._pieces = []
+        self._body = None
+        self._filled = 0
+        self._fed = 0
+        self._length = None
+        self._keeps = self._until_end = self._complete = self._more = False
+        self._refused = None
+
+    def _feed(self, data: memoryview) -> None:
+        from httptools import HttpParserError
+
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError as error:
+            self._fail(FailureKind.PROTOCOL, str(error) or type(error).__name__)
+            return
+        if self._refused is not None:
+            self._fail(self._refused.kind, self._refused.detail)
+        elif self._complete:
+            self._whole(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+        elif not self._status:
+            self._fed += len(data)
+            if self._fed > _MOST_HEAD:
+                self._fail(FailureKind.PROTOCOL, f"its head is longer than {_MOST_HEAD:,} bytes")
+        elif self._length is not None:
+            self._body = bytearray(self._length)
+            self._body[: self._filled] = b"".join(self._pieces)
+            self._pieces = []
+
+    def _whole(self, body: bytes | memoryview) -> None:
+        answer, headers, status = self._answer, _Headers(self._headers), self._status
+        keeps = self._keeps and not self._more
+        encoding = headers.get("content-encoding", "identity").lower()
+        self._answer = None
+        self._clear()
+        self.reused = True
+        self.idle_since = self._heard
+        if self._transport is not None and (not keeps or self._transport.get_write_buffer_size()):
+            self._transport.abort()
+        if answer is None or answer.done():
+            return
+        try:
+            answer.set_result(WireResponse(status, headers, _decoded(body, encoding, self._max_body)))
+        except WireError as error:
+            answer.set_exception(error)
+
+    def _cut(self, error: Exception | None) -> None:
+        begun = bool(self._status or self._fed)
+        what = "the server reset the connection" if error else "the server closed the connection"
+        self._fail(
+            FailureKind.CLOSED,
+            f"{what} {'in the middle of its answer' if begun else 'without an answer'}",
+            stale=self.reused and not begun,
+        )
+
+    def _fail(self, kind: FailureKind, detail: str, *, stale: bool = False) -> None:
+        answer = self._answer
+        self.abort()
+        if answer is not None and not answer.done():
+            answer.set_exception(WireError(kind, detail, stale=stale))
+
+
+class _Headers(Mapping[str, str]):
+    """Response headers by name: few of twenty are ever looked at, so none is converted before."""
+
+    __slots__ = ("_given",)
+
+    def __init__(self, given: dict[bytes, bytes]) -> None:
+        self._given = given
+
+    def __getitem__(self, name: str) -> str:
+        return self._given[name.encode("latin-1")].decode("latin-1")
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of any mapping, without the cost of an exception for each header that is not there."""
+        value = self._given.get(name.encode("latin-1"))
+        return default if value is None else value.decode("latin-1")
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._given)
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+
+def _decoded(body: bytes | memoryview, encoding: str, most: int) -> bytes | memoryview:
+    """The body as it was before the server packed it, which none is asked to.
+
+    Raises:
+        WireError: it is packed in another way than its headers say, or longer than `most` bytes.
+    """
+    if encoding == "identity" or not len(body):
+        return body
+    if encoding not in {"gzip", "x-gzip", "deflate"}:
+        raise WireError(FailureKind.PROTOCOL, f"its body is encoded as {encoding!r}, which was not asked for")
+    try:
+        unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+        data = unpacker.decompress(body, most + 1)
+    except zlib.error as error:
+        raise WireError(FailureKind.PROTOCOL, f"its body is not encoded as {encoding}: {error}") from None
+    if len(data) > most:
+        raise too_large(most)
+    if not unpacker.eof:
+        raise WireError(FailureKind.CLOSED, f"its {encoding} body ends too early")
+    return data

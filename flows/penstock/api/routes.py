@@ -1,0 +1,97 @@
+"""Where a URL leads: to its server, or to a proxy that the environment names for it."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+from typing import NamedTuple
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class Proxy(NamedTuple):
+    """A proxy that speaks HTTP.
+
+    Attributes:
+        authorization: the value of ``proxy-authorization``, or empty.
+    """
+
+    host: str
+    port: int
+    authorization: str
+
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"Proxy({self.host!r}, {self.port})"
+
+
+class Route(NamedTuple):
+    """What a connection leads to.
+
+    Attributes:
+        proxy: over which proxy.
+        is_http: False for a proxy of another kind, such as SOCKS; its address is not looked at here.
+    """
+
+    tls: bool
+    host: str
+    port: int
+    proxy: Proxy | None = None
+    is_http: bool = True
+
+    @property
+    def authority(self) -> str:
+        """Host and port as in a request."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS["https" if self.tls else "http"] else f"{host}:{self.port}"
+
+
+def route_to(url: str) -> Route:
+    """The route to `url`.
+
+    Raises:
+        ValueError: it is no ``http://`` or ``https://`` URL, or the proxy's address makes no sense.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _PORTS or not parts.hostname:
+        raise ValueError("it is no http:// or https:// URL")
+    route = Route(parts.scheme == "https", parts.hostname, parts.port or _PORTS[parts.scheme])
+    named = _proxy_for(parts.scheme, route)
+    if not named:
+        return route
+    address = urlsplit(named if "://" in named else f"http://{named}")
+    if address.scheme != "http" or not address.hostname:
+        return route._replace(is_http=False)
+    return route._replace(proxy=Proxy(address.hostname, address.port or 80, _basic(address)))
+
+
+def _proxy_for(scheme: str, route: Route) -> str | None:
+    proxies = getproxies()
+    named = proxies.get(scheme) or proxies.get("all")
+    if not named or proxy_bypass(f"{route.host}:{route.port}") or proxy_bypass(route.host):
+        return None
+    return None if _in_network(route.host, proxies.get("no", "")) else named
+
+
+def _in_network(host: str, listed: str) -> bool:
+    """Whether a host given as a number lies in one of the networks (``10.0.0.0/8``) of ``NO_PROXY``."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    for entry in listed.split(","):
+        try:
+            if "/" in entry and address in ipaddress.ip_network(entry.strip(), strict=False):
+                return True
+        except ValueError:
+            continue
+    return False
+
+
+def _basic(address: SplitResult) -> str:
+    if address.username is None:
+        return ""
+    told = f"{unquote(address.username)}:{unquote(address.password or '')}"
+    return f"Basic {base64.b64encode(told.encode()).decode()}"
