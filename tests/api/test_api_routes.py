@@ -14,6 +14,7 @@ from penstock.api.provider import Timeouts
 from penstock.api.routes import Proxy, Route, route_to
 from penstock.api.wire import FailureKind, WireError, WireRequest, WireResponse
 from penstock.api.wire_direct import DirectWire
+from penstock.errors import InputError
 from raw_http import RawServer, Reply, reply
 
 __all__ = ["authority"]
@@ -84,6 +85,35 @@ def test_the_environment_says_what_goes_over_which_proxy(
 def test_a_proxy_that_does_not_speak_http_is_left_to_httpx(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ALL_PROXY", "socks5://p:1080")
     assert not route_to("https://api.example/").is_http
+    with pytest.raises(InputError, match=r"SOCKS .* pip install 'httpx\[socks\]'"):
+        ask("https://api.example/")
+
+
+@pytest.mark.parametrize("password", ["sec/ret", "sec?ret", "sec#ret", "[secret", "sec\u2100ret"])
+def test_the_password_of_a_proxy_whose_address_makes_no_sense_is_not_shown(
+    environment: pytest.MonkeyPatch, password: str
+) -> None:
+    environment.setenv("HTTPS_PROXY", f"http://me:{password}@p:3128")
+    got = ask("https://service.example/")
+    assert isinstance(got, WireError)
+    assert "sec" not in str(got)
+    assert "the address of the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY makes no sense" in str(got)
+
+
+def test_the_name_of_a_host_may_be_written_in_any_letters() -> None:
+    assert route_to("http://m\xfcnchen.example/").host == "xn--mnchen-3ya.example"
+    with pytest.raises(ValueError, match="no name"):
+        route_to("http://" + "\xfc" * 80 + ".example/")
+
+
+def test_a_header_that_no_header_may_hold_is_refused_and_not_shown() -> None:
+    async def main(value: str) -> str:
+        with pytest.raises(WireError) as raised:
+            await DirectWire().send(WireRequest("POST", "http://127.0.0.1:9/", {"x": value}, b""), Timeouts())
+        return f"{raised.value} {raised.value.__context__!r}"
+
+    for value in ("secret\r\nhost: other", "secret\u2013"):
+        assert "secret" not in asyncio.run(main(value))
 
 
 def test_the_name_and_password_of_a_proxy_are_told_to_it_and_never_shown(environment: pytest.MonkeyPatch) -> None:

@@ -287,6 +287,54 @@ def test_a_python_that_knows_no_authorities_takes_those_of_certifi(monkeypatch, 
     assert trust().cert_store_stats()["x509_ca"] > 50
 
 
+def test_other_files_in_a_folder_of_authorities_do_no_harm(make, tls_server, authority, monkeypatch, tmp_path):
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "README").write_text("put certificates here")
+    (tmp_path / "ca.pem").write_bytes((authority / "ca.pem").read_bytes())
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    got = run(make(), WireRequest("POST", tls_server.url, {}, b""), timeouts=Timeouts())[0]
+    assert isinstance(got, WireResponse), got
+
+
+@pytest.mark.slow
+def test_a_server_that_reads_a_long_request_slowly_over_tls_is_not_silent(authority, monkeypatch):
+    class Slow(RawServer):
+        async def _serve(self, reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            for _ in range(20):
+                await asyncio.sleep(0.3)
+                await reader.readexactly(2_000_000)
+            writer.write(reply(200, b"heard").data)
+            await self._stop.wait()
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "leaf.crt", authority / "leaf.key")
+    with Slow(lambda _: reply(200), tls=context) as server:
+        request = WireRequest("POST", server.url, {}, bytes(40_000_000))
+        got = run(DirectWire(), request, timeouts=Timeouts(read=3))[0]
+    assert isinstance(got, WireResponse), got
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_an_answer_to_a_request_that_was_not_sent_whole_ends_its_connection(authority, monkeypatch, secure):
+    class Early(RawServer):
+        async def _serve(self, reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(reply(413 if self.connections == 1 else 200, b"").data)
+            await writer.drain()
+            await self._stop.wait()
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "leaf.crt", authority / "leaf.key")
+    with Early(lambda _: reply(200), tls=context if secure else None) as server:
+        long = WireRequest("POST", server.url, {}, bytes(40_000_000))
+        got = run(DirectWire(), long, WireRequest("POST", server.url, {}, b""), timeouts=Timeouts(read=3))
+    assert [one.status for one in got if isinstance(one, WireResponse)] == [413, 200]
+
+
 def test_a_missing_authority_file_is_named(make, tls_server, monkeypatch, tmp_path):
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     with pytest.raises(InputError, match=r"SSL_CERT_FILE names .*none\.pem, which does not exist"):

@@ -95,9 +95,7 @@ TRIED_AGAIN = [
     Trouble("529", error(529, "overloaded_error"), "server_error", 529, "the server answered 529 overloaded_error"),
     Trouble("reset", Reply(then="reset"), "connection", None, ENDED, resent=True),
     Trouble("closed without an answer", Reply(then="close"), "connection", None, ENDED, resent=True),
-    Trouble(
-        "closed in the head", Reply(b"HTTP/1.1 200 OK\r\nCo", then="close"), "connection", None, ENDED, resent=True
-    ),
+    Trouble("closed in the head", Reply(b"HTTP/1.1 200 OK\r\nCo", then="close"), "connection", None, ENDED),
     Trouble("cut body", Reply(CUT, then="close"), "connection", None, ENDED),
     Trouble("cut chunk", Reply(CHUNKED + b"50\r\ndata: {", then="close"), "connection", None, ENDED, "embed stream"),
     Trouble("not HTTP", Reply(b"SSH-2.0-OpenSSH_9.2\r\n", then="close"), "*", None, ""),

@@ -7,6 +7,7 @@ megabyte of vectors is copied once, by the kernel.
 from __future__ import annotations
 
 import asyncio
+import select
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
     import httptools
 
 _MOST_HEAD = 262_144
+_MOST_AT_ONCE = 65_536
+"""Bytes of a request that are handed to the transport without asking whether it has room."""
+_MOST_IN_PLACE = 16 << 20
+"""Bytes of a body that memory is taken for because of a number in its head."""
 _INFORMATIONAL = 200
 _GZIP_OR_ZLIB = 47
+_PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -38,7 +44,7 @@ class Connection(asyncio.BufferedProtocol):
 
     _status: int
     _headers: dict[bytes, bytes]
-    _pieces: list[bytes]
+    _came: bytes | bytearray
     _body: bytearray | None
     _length: int | None
     _refused: WireError | None
@@ -55,7 +61,9 @@ class Connection(asyncio.BufferedProtocol):
         self._answer: asyncio.Future[WireResponse] | None = None
         self._timeouts = Timeouts()
         self._began = self._heard = 0.0
-        self._unsent = 0
+        self._unsent = memoryview(b"")
+        self._is_full = False
+        self._incoming: select.poll | None = None
         self._clear()
 
     @property
@@ -63,28 +71,38 @@ class Connection(asyncio.BufferedProtocol):
         """Whether it may carry another request."""
         return self._transport is not None and self._answer is None and not self._transport.is_closing()
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing has come since its last answer: what comes unasked is no answer to the next request."""
+        return self._incoming is None or not self._incoming.poll(0)
+
     def ask(self, data: bytes, timeouts: Timeouts) -> asyncio.Future[WireResponse]:
         """Send a whole request; the response, or a `WireError`."""
-        assert self._transport is not None  # noqa: S101  # it is handed out once it is connected
+        answer: asyncio.Future[WireResponse] = self._loop.create_future()
+        if self._transport is None or self._transport.is_closing():
+            # The server has closed it since it was connected: nothing was sent.
+            answer.set_exception(WireError(FailureKind.CLOSED, "the server closed the connection", stale=True))
+            return answer
         self._timeouts = timeouts
         self._began = self._heard = self._loop.time()
-        answer: asyncio.Future[WireResponse] = self._loop.create_future()
         self._answer = answer
-        self._transport.write(data)
-        self._unsent = self._transport.get_write_buffer_size()
+        if len(data) <= _MOST_AT_ONCE:
+            self._transport.write(data)
+        else:
+            self._unsent = memoryview(data)
+            self._send_on()
         return answer
 
     def watch(self, now: float) -> None:
         """Fail what has taken too long."""
-        if self._unsent and self._transport is not None:
-            left = self._transport.get_write_buffer_size()
-            if left < self._unsent:
-                # A long request on a slow line: the server hears, so it is not silent.
-                self._heard, self._unsent = now, left
         if now - self._began > self._timeouts.total:
             self._fail(FailureKind.TIMEOUT, f"no whole answer in {self._timeouts.total:g} s")
         elif now - self._heard > self._timeouts.read:
             self._fail(FailureKind.TIMEOUT, f"the server was silent for {self._timeouts.read:g} s")
+
+    def end(self) -> None:
+        """Close at once, and tell whoever waits for an answer."""
+        self._fail(FailureKind.CLOSED, "the client was closed")
 
     def abort(self) -> None:
         """Close at once; whoever waits for an answer hears nothing more."""
@@ -98,6 +116,21 @@ class Connection(asyncio.BufferedProtocol):
         """See `asyncio.BaseProtocol`."""
         # Other loops' transports are not of asyncio's class.
         self._transport = cast("asyncio.Transport", transport)
+        plug = transport.get_extra_info("socket")
+        if plug is not None and hasattr(select, "poll"):
+            self._incoming = select.poll()
+            self._incoming.register(plug.fileno(), select.POLLIN)
+
+    def pause_writing(self) -> None:
+        """See `asyncio.BaseProtocol`."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """See `asyncio.BaseProtocol`."""
+        self._is_full = False
+        # A long request on a slow line: the server hears, so it is not silent.
+        self._heard = self._loop.time()
+        self._send_on()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the protocol's signature
         """See `asyncio.BufferedProtocol`."""
@@ -108,9 +141,11 @@ class Connection(asyncio.BufferedProtocol):
         self._heard = self._loop.time()
         if self._body is not None:
             self._filled += nbytes
-            if self._filled == len(self._body):
+            whole = len(self._body) - 1
+            if self._filled >= whole:
                 self._parser = self._new_parser()
-                self._whole(memoryview(self._body))
+                self._more = self._filled > whole
+                self._whole(memoryview(self._body)[:whole])
         elif self._answer is None:
             # Nobody has asked: an answer to nothing, such as that of a server which gives up an idle connection.
             self.abort()
@@ -122,7 +157,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = None
         if self._answer is not None:
             if exc is None and self._status and self._until_end:
-                self._whole(b"".join(self._pieces))
+                self._whole(self._came)
             else:
                 self._cut(exc)
         self._on_end(self)
@@ -136,17 +171,17 @@ class Connection(asyncio.BufferedProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, or, after the head, one that follows the body."""
         if not self._status:
-            self._headers[name.lower()] = value
+            self._headers[name.lower()] = value.strip()
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
         status = self._parser.get_status_code()
-        if status < _INFORMATIONAL:
+        if status < _INFORMATIONAL or self._complete:
             return
         self._status = status
         self._keeps = self._parser.should_keep_alive()
-        length = self._headers.get(b"content-length", b"")
-        self._length = int(length) if length.isdigit() else None
+        length = self._headers.get(b"content-length")
+        self._length = None if length is None else int(length)
         self._until_end = self._length is None and b"transfer-encoding" not in self._headers
         if self._length is not None and self._length > self._max_body:
             self._refused = too_large(self._max_body)
@@ -155,8 +190,13 @@ class Connection(asyncio.BufferedProtocol):
         """Some of the body."""
         if self._complete:
             return
-        self._pieces.append(piece)
-        self._filled += len(piece)
+        if not self._came:
+            self._came = piece
+        else:
+            if isinstance(self._came, bytes):
+                self._came = bytearray(self._came)
+            self._came += piece
+        self._filled = len(self._came)
         if self._filled > self._max_body:
             self._refused = too_large(self._max_body)
 
@@ -178,7 +218,7 @@ class Connection(asyncio.BufferedProtocol):
         """Be ready for the next response."""
         self._status = 0
         self._headers = {}
-        self._pieces = []
+        self._came = b""
         self._body = None
         self._filled = 0
         self._fed = 0
@@ -187,30 +227,42 @@ class Connection(asyncio.BufferedProtocol):
         self._refused = None
 
     def _feed(self, data: memoryview) -> None:
-        from httptools import HttpParserError
+        from httptools import HttpParserError, HttpParserUpgrade
 
         try:
             self._parser.feed_data(data)
-        except HttpParserError as error:
-            self._fail(FailureKind.PROTOCOL, str(error) or type(error).__name__)
+        except HttpParserUpgrade:
+            self._fail(FailureKind.PROTOCOL, "the server wants to speak another protocol")
             return
+        except HttpParserError as error:
+            if not self._complete:
+                self._fail(FailureKind.PROTOCOL, str(error) or type(error).__name__)
+                return
+            # The answer is whole and paid; what follows it is not HTTP.
+            self._more = True
         if self._refused is not None:
             self._fail(self._refused.kind, self._refused.detail)
         elif self._complete:
-            self._whole(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+            self._whole(self._came)
         elif not self._status:
             self._fed += len(data)
             if self._fed > _MOST_HEAD:
                 self._fail(FailureKind.PROTOCOL, f"its head is longer than {_MOST_HEAD:,} bytes")
-        elif self._length is not None:
-            self._body = bytearray(self._length)
-            self._body[: self._filled] = b"".join(self._pieces)
-            self._pieces = []
+        elif self._length is not None and self._length <= _MOST_IN_PLACE:
+            # One byte more than it has, so that what follows it unasked is seen.
+            self._body = bytearray(self._length + 1)
+            self._body[: self._filled] = self._came
+            self._came = b""
 
-    def _whole(self, body: bytes | memoryview) -> None:
+    def _send_on(self) -> None:
+        while self._unsent and not self._is_full and self._transport is not None:
+            piece, self._unsent = self._unsent[:_MOST_AT_ONCE], self._unsent[_MOST_AT_ONCE:]
+            self._transport.write(piece)
+
+    def _whole(self, body: bytes | bytearray | memoryview) -> None:
         answer, headers, status = self._answer, _Headers(self._headers), self._status
-        keeps = self._keeps and not self._more
-        encoding = headers.get("content-encoding", "identity").lower()
+        keeps = self._keeps and not self._more and not self._unsent
+        encoding = headers.get("content-encoding", "").lower()
         self._answer = None
         self._clear()
         self.reused = True
@@ -219,8 +271,9 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
         if answer is None or answer.done():
             return
+        given = memoryview(body) if isinstance(body, bytearray) else body
         try:
-            answer.set_result(WireResponse(status, headers, _decoded(body, encoding, self._max_body)))
+            answer.set_result(WireResponse(status, headers, _decoded(given, encoding, self._max_body)))
         except WireError as error:
             answer.set_exception(error)
 
@@ -235,6 +288,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _fail(self, kind: FailureKind, detail: str, *, stale: bool = False) -> None:
         answer = self._answer
+        self._unsent = memoryview(b"")
         self.abort()
         if answer is not None and not answer.done():
             answer.set_exception(WireError(kind, detail, stale=stale))
@@ -264,22 +318,25 @@ class _Headers(Mapping[str, str]):
 
 
 def _decoded(body: bytes | memoryview, encoding: str, most: int) -> bytes | memoryview:
-    """The body as it was before the server packed it, which none is asked to.
+    """The body as it was before the server packed it, which none is asked to; as it is if it is not packed with zlib.
 
     Raises:
-        WireError: it is packed in another way than its headers say, or longer than `most` bytes.
+        WireError: it is not packed as its headers say, or longer than `most` bytes.
     """
-    if encoding == "identity" or not len(body):
+    if encoding not in _PACKED or not len(body):
         return body
-    if encoding not in {"gzip", "x-gzip", "deflate"}:
-        raise WireError(FailureKind.PROTOCOL, f"its body is encoded as {encoding!r}, which was not asked for")
-    try:
+    data = bytearray()
+    rest = bytes(body)
+    while rest:
         unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
-        data = unpacker.decompress(body, most + 1)
-    except zlib.error as error:
-        raise WireError(FailureKind.PROTOCOL, f"its body is not encoded as {encoding}: {error}") from None
-    if len(data) > most:
-        raise too_large(most)
-    if not unpacker.eof:
-        raise WireError(FailureKind.CLOSED, f"its {encoding} body ends too early")
-    return data
+        try:
+            data += unpacker.decompress(rest, most + 1 - len(data))
+        except zlib.error as error:
+            raise WireError(FailureKind.PROTOCOL, f"its body is not encoded as {encoding}: {error}") from None
+        if len(data) > most:
+            raise too_large(most)
+        if not unpacker.eof:
+            raise WireError(FailureKind.CLOSED, f"its {encoding} body ends too early")
+        # One file of gzip may follow another.
+        rest = unpacker.unused_data
+    return memoryview(data)

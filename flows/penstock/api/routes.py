@@ -57,14 +57,16 @@ def route_to(url: str) -> Route:
     parts = urlsplit(url)
     if parts.scheme not in _PORTS or not parts.hostname:
         raise ValueError("it is no http:// or https:// URL")
-    route = Route(parts.scheme == "https", parts.hostname, parts.port or _PORTS[parts.scheme])
+    try:
+        host = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
+    except UnicodeError:
+        raise ValueError("the name of the host is no name") from None
+    route = Route(parts.scheme == "https", host, parts.port or _PORTS[parts.scheme])
     named = _proxy_for(parts.scheme, route)
     if not named:
         return route
-    address = urlsplit(named if "://" in named else f"http://{named}")
-    if address.scheme != "http" or not address.hostname:
-        return route._replace(is_http=False)
-    return route._replace(proxy=Proxy(address.hostname, address.port or 80, _basic(address)))
+    proxy = _proxy_at(named if "://" in named else f"http://{named}")
+    return route._replace(is_http=False) if proxy is None else route._replace(proxy=proxy)
 
 
 def _proxy_for(scheme: str, route: Route) -> str | None:
@@ -73,6 +75,25 @@ def _proxy_for(scheme: str, route: Route) -> str | None:
     if not named or proxy_bypass(f"{route.host}:{route.port}") or proxy_bypass(route.host):
         return None
     return None if _in_network(route.host, proxies.get("no", "")) else named
+
+
+def _proxy_at(url: str) -> Proxy | None:
+    """The proxy with this address; None for one that does not speak HTTP.
+
+    Raises:
+        ValueError: the address makes no sense; it is not shown, for a password may be in it.
+    """
+    try:
+        address = urlsplit(url)
+        host, port = address.hostname, address.port
+    except ValueError:
+        raise ValueError(
+            "the address of the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY makes no sense; characters such as "
+            "/, ? and # of a password must be written as %2F, %3F and %23"
+        ) from None
+    if address.scheme != "http" or not host:
+        return None
+    return Proxy(host, port or _PORTS["http"], _basic(address))
 
 
 def _in_network(host: str, listed: str) -> bool:

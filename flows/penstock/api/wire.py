@@ -8,6 +8,7 @@ runs over both.
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from penstock.errors import InputError, PenstockError
 
 MAX_BODY = 512_000_000
 """Bytes of a response at most, so that a runaway server cannot fill the memory."""
+
+_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Environment variables that name a PEM file of further certificate authorities; the first that is set is taken."""
@@ -165,8 +168,7 @@ def trust() -> ssl.SSLContext:
         InputError: as `extra_authorities`.
     """
     context = ssl.create_default_context()
-    places = ssl.get_default_verify_paths()
-    if not context.cert_store_stats()["x509_ca"] and places.cafile is None and places.capath is None:
+    if not context.cert_store_stats()["x509_ca"] and not _system_has_authorities():
         import certifi
 
         context.load_verify_locations(cafile=certifi.where())
@@ -175,13 +177,28 @@ def trust() -> ssl.SSLContext:
     return context
 
 
+def _system_has_authorities() -> bool:
+    """Whether OpenSSL finds some where it was built to look; those of a folder are read when they are needed."""
+    places = ssl.get_default_verify_paths()
+    if places.cafile is not None:
+        return True
+    return places.capath is not None and any(_HASHED.fullmatch(path.name) for path in Path(places.capath).iterdir())
+
+
 def _pem_files(variable: str, path: Path) -> list[Path]:
     if not path.exists():
         raise InputError(f"{variable} names {path}, which does not exist; no certificate can be checked against it")
-    found = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
-    if path.is_file():
-        try:
-            ssl.create_default_context(cafile=str(path))
-        except ssl.SSLError as error:
-            raise InputError(f"{variable} names {path}, which is no PEM file of certificates: {error}") from None
-    return found
+    if path.is_dir():
+        # Other files stand in such folders too: a README, lists of revoked certificates.
+        return sorted(entry for entry in path.iterdir() if entry.is_file() and _pem_fault(entry) is None)
+    if fault := _pem_fault(path):
+        raise InputError(f"{variable} names {path}, which is no PEM file of certificates: {fault}")
+    return [path]
+
+
+def _pem_fault(path: Path) -> str | None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=str(path))
+    except OSError as error:
+        return str(error)
+    return None

@@ -10,7 +10,9 @@ import asyncio
 import os
 import re
 import ssl
+from collections import deque
 from collections.abc import Mapping
+from itertools import chain
 from urllib.parse import quote, urlsplit
 
 from penstock.api.connection import Connection
@@ -35,12 +37,13 @@ class DirectWire:
         self._shared = memoryview(bytearray(_SHARED_BYTES))
         self._routes: dict[str, Route] = {}
         self._heads: dict[tuple[str, str], tuple[Mapping[str, str], bytes]] = {}
-        self._idle: dict[Route, list[Connection]] = {}
+        self._idle: dict[Route, deque[Connection]] = {}
         self._asking: set[Connection] = set()
         self._watching: asyncio.TimerHandle | None = None
         self._every = _SELDOM
         self._trust: ssl.SSLContext | None = None
         self._httpx: Wire | None = None
+        self._is_closed = False
 
     async def send(self, request: WireRequest, timeouts: Timeouts) -> WireResponse:
         """See `Wire.send`."""
@@ -51,8 +54,9 @@ class DirectWire:
         data = self._bytes(request, route)
         connection = self._kept(route) or await self._connected(route, timeouts)
         self._asking.add(connection)
-        if self._watching is None or timeouts.read < self._every * 10:
-            self._watch_for(timeouts)
+        often = max(_OFTEN, min(timeouts.read, timeouts.total) / 10)
+        if self._watching is None or often < self._every:
+            self._watch_for(min(often, self._every))
         try:
             return await connection.ask(data, timeouts)
         except asyncio.CancelledError:
@@ -60,14 +64,16 @@ class DirectWire:
             raise
         finally:
             self._asking.discard(connection)
-            if connection.usable:
+            if self._is_closed:
+                connection.end()
+            elif connection.usable:
                 self._idle[route].append(connection)
 
     async def aclose(self) -> None:
         """See `Wire.aclose`."""
-        for connections in [*self._idle.values(), list(self._asking)]:
-            for connection in connections:
-                connection.abort()
+        self._is_closed = True
+        for connection in [*chain.from_iterable(self._idle.values()), *self._asking]:
+            connection.end()
         self._idle.clear()
         if self._watching is not None:
             self._watching.cancel()
@@ -94,20 +100,22 @@ class DirectWire:
     # -- connections
 
     def _kept(self, route: Route) -> Connection | None:
-        """The one used last, so that those too many grow old."""
-        idle = self._idle.setdefault(route, [])
-        now = asyncio.get_running_loop().time()
+        """The one used last, so that those too many grow old and are closed."""
+        idle = self._idle.setdefault(route, deque())
+        oldest = asyncio.get_running_loop().time() - _IDLE_SECONDS
+        while idle and idle[0].idle_since < oldest:
+            idle.popleft().abort()
         while idle:
             connection = idle.pop()
-            if connection.usable and now - connection.idle_since < _IDLE_SECONDS:
+            if connection.usable and connection.is_quiet:
                 return connection
             connection.abort()
         return None
 
     async def _connected(self, route: Route, timeouts: Timeouts) -> Connection:
         connection = Connection(self._shared, self._max_body, self._forget)
-        context = self._context() if route.tls else None
         try:
+            context = self._context() if route.tls else None
             async with asyncio.timeout(timeouts.connect):
                 await _connect(connection, route, context)
         except TimeoutError:
@@ -129,18 +137,18 @@ class DirectWire:
 
     # -- deadlines
 
-    def _watch_for(self, timeouts: Timeouts) -> None:
-        """Look at all requests often enough for these, in place of timers for each."""
-        self._every = max(_OFTEN, min(self._every, timeouts.read / 10, timeouts.total / 10))
+    def _watch_for(self, every: float) -> None:
+        """Look at all requests so often, in place of timers for each."""
+        self._every = every
         if self._watching is not None:
             self._watching.cancel()
         self._watching = asyncio.get_running_loop().call_later(self._every, self._watch)
 
     def _watch(self) -> None:
         loop = asyncio.get_running_loop()
+        self._watching = loop.call_later(self._every, self._watch) if self._asking else None
         for connection in list(self._asking):
             connection.watch(loop.time())
-        self._watching = loop.call_later(self._every, self._watch) if self._asking else None
 
 
 async def _connect(connection: Connection, route: Route, context: ssl.SSLContext | None) -> None:
@@ -161,10 +169,10 @@ def _head(request: WireRequest, route: Route) -> bytes:
         if route.proxy.authorization:
             headers["proxy-authorization"] = route.proxy.authorization
     lines = [f"{request.method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    if any("\r" in line or "\n" in line for line in lines):
-        # Not quoted: it may be a key.
-        raise WireError(FailureKind.CONNECT, "a header holds a line break")
-    return "\r\n".join([*lines, "content-length: "]).encode("latin-1")
+    if not all(line.isascii() and line.isprintable() for line in lines):
+        # Not quoted, nor left to an exception that quotes it: it may be a key.
+        raise WireError(FailureKind.CONNECT, "a header holds a character that no header may hold")
+    return "\r\n".join([*lines, "content-length: "]).encode()
 
 
 def _reason(error: OSError | UnicodeError) -> str:

@@ -16,6 +16,7 @@ from penstock.api.wire import (
     too_large,
     trust,
 )
+from penstock.errors import InputError
 
 if TYPE_CHECKING:
     import httpx
@@ -88,11 +89,20 @@ class HttpxWire:
 
 
 def open_client(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
-    """A client that follows no redirects, with proxies and certificates from the environment."""
+    """A client that follows no redirects, with proxies and certificates from the environment.
+
+    Raises:
+        InputError: a file of certificates is not there, or what a SOCKS proxy needs is not installed.
+    """
     import httpx
 
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=_IDLE_SECONDS)
-    return httpx.AsyncClient(transport=transport, verify=trust(), follow_redirects=False, limits=limits)
+    try:
+        return httpx.AsyncClient(transport=transport, verify=trust(), follow_redirects=False, limits=limits)
+    except ImportError:
+        raise InputError(
+            "the environment names a SOCKS proxy, for which a library is missing: pip install 'httpx[socks]'"
+        ) from None
 
 
 def translated(error: httpx.TransportError | httpx.DecodingError, *, reused: bool) -> WireError:

@@ -97,7 +97,7 @@ class Promise:
         for name in result.columns:
             if name in self.columns or name == self.token:
                 continue
-            if result[name].dtype != given[name].dtype or not result[name].equals(given[name], null_equal=True):
+            if not _same(result[name], given[name]):
                 order = "" if self.token else ", or changed the order of rows, which `rows: fewer` allows"
                 raise self._broken(f"changed the column {name!r}, which `columns` does not name{order}")
 
@@ -117,6 +117,13 @@ class Promise:
 
     def _broken(self, what: str) -> InputError:
         return InputError(f"the function {self.function} {what}")
+
+
+def _same(column: pl.Series, given: pl.Series) -> bool:
+    """Whether they hold the same. Lists that are all null lose their type when polars turns them round."""
+    if column.dtype != given.dtype:
+        return column.null_count() == len(column) == given.null_count()
+    return column.equals(given, null_equal=True)
 
 
 def _suits(found: Any, wanted: Any) -> bool:

@@ -155,8 +155,8 @@ class Journal:
         """
         now = time.monotonic()
         if now - self._looked_at >= LOOK_SECONDS:
-            self._looked_at = now
             self.check()
+            self._looked_at = now
 
     def take(self, digests: Sequence[bytes]) -> pa.Table:
         """The answers to `digests`, in that order, without the column `DIGEST`. Each must have been answered."""
