@@ -228,7 +228,7 @@ class Sink(Protocol):
     """Where a job's outcomes go. Called from one thread, one call at a time; must be quick."""
 
     def delivered(self, outcome: Delivered) -> None:
-        """Take an answer."""
+        """Take an answer; one for which this was interrupted (Ctrl-C) comes again."""
 
     def flush(self) -> None:
         """Keep what was delivered, so that a crash does not lose it; called a few milliseconds later at most."""

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import tracemalloc
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -356,6 +357,46 @@ def test_several_files_of_gzip_in_a_row_are_one_body() -> None:
     assert bytes(got.body) == BODY
 
 
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        ("gzip", gzip.compress(BODY) + bytes(7)),
+        ("deflate", zlib.compress(BODY)),
+        ("deflate", zlib.compress(BODY)[2:-4]),
+    ],
+)
+def test_a_packed_answer_is_read_however_carelessly_it_was_packed(encoding: str, packed: bytes) -> None:
+    got, _ = deliver([head(f"Content-Encoding: {encoding}", f"Content-Length: {len(packed)}") + packed])
+    assert isinstance(got, WireResponse), got
+    assert bytes(got.body) == BODY
+
+
+def test_a_body_of_very_many_files_of_gzip_is_refused_at_once() -> None:
+    packed = gzip.compress(b"") * 50_000
+    began = time.process_time()
+    got, _ = deliver([head("Content-Encoding: gzip", f"Content-Length: {len(packed)}") + packed])
+    assert isinstance(got, WireError)
+    assert got.kind is FailureKind.PROTOCOL
+    assert time.process_time() - began < 5
+
+
+def test_whatever_goes_wrong_with_a_body_is_told_to_whoever_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr("penstock.api.connection.unpacked", fails)
+    got, _ = deliver([head("Content-Length: 2") + b"ok"])
+    assert isinstance(got, WireError)
+    assert "MemoryError" in str(got)
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_without_a_body_that_tells_a_length_ends_its_connection(status: int) -> None:
+    got, usable = deliver([b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\n" % status])
+    assert isinstance(got, WireResponse)
+    assert (got.status, bytes(got.body), usable) == (status, b"", False)
+
+
 def test_an_answer_counts_though_nonsense_follows_it() -> None:
     got, usable = deliver([head("Content-Length: 2") + b"ok" + b"\x16\x03 nonsense"])
     assert isinstance(got, WireResponse)
@@ -429,7 +470,9 @@ def test_a_wire_that_is_closed_while_it_connects_says_so() -> None:
 
     with RawServer(lambda _: reply(200, b"ok")) as server:
         got = asyncio.run(main(server.url))
-    assert isinstance(got, WireResponse | WireError)
+    assert isinstance(got, WireError)
+    assert got.kind is FailureKind.CLOSED
+    assert server.seen == [], "what is not sent is not paid"
 
 
 def ask_in_turn(url: str, count: int) -> list[WireResponse]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import certifi
 import httpx
 import pytest
 
@@ -277,14 +278,32 @@ def test_an_authority_of_the_users_own_is_trusted(make, tls_server, authority, m
     assert isinstance(got, WireResponse), got
 
 
-def test_a_python_that_knows_no_authorities_takes_those_of_certifi(monkeypatch, tmp_path):
+def _without_environment(monkeypatch) -> None:
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
-    # What OpenSSL reads when it is asked for the places that it was built with.
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
-    monkeypatch.setattr("penstock.api.wire.extra_authorities", list)
+
+
+def _system_knows(monkeypatch, file: Path, folder: Path) -> None:
+    """As if OpenSSL had been built to look there."""
+    places = ssl.get_default_verify_paths()._replace(openssl_cafile=str(file), openssl_capath=str(folder))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: places)
+    monkeypatch.setattr(ssl, "create_default_context", lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+
+
+def test_a_python_that_knows_no_authorities_takes_those_of_certifi(monkeypatch, tmp_path):
+    _without_environment(monkeypatch)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "README").touch()
+    _system_knows(monkeypatch, tmp_path / "none.pem", tmp_path / "empty")
     assert trust().cert_store_stats()["x509_ca"] > 50
+
+
+def test_authorities_of_the_environment_come_to_those_of_the_system(authority, monkeypatch, tmp_path):
+    _without_environment(monkeypatch)
+    _system_knows(monkeypatch, Path(certifi.where()), tmp_path / "none")
+    before = trust().cert_store_stats()["x509_ca"]
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority / "ca.pem"))
+    assert trust().cert_store_stats()["x509_ca"] == before + 1
 
 
 def test_other_files_in_a_folder_of_authorities_do_no_harm(make, tls_server, authority, monkeypatch, tmp_path):
@@ -315,6 +334,22 @@ def test_a_server_that_reads_a_long_request_slowly_over_tls_is_not_silent(author
         request = WireRequest("POST", server.url, {}, bytes(40_000_000))
         got = run(DirectWire(), request, timeouts=Timeouts(read=3))[0]
     assert isinstance(got, WireResponse), got
+
+
+@pytest.mark.parametrize("size", [1, 9_000, 65_500, 200_000])
+def test_what_follows_an_answer_unasked_is_not_the_next_answer_over_tls_either(authority, monkeypatch, size):
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "leaf.crt", authority / "leaf.key")
+
+    def answer(seen):
+        own = reply(200, seen.body * size)
+        return Reply(own.data + reply(200, b"unasked").data) if seen.number % 2 == 0 else own
+
+    with RawServer(answer, tls=context) as server:
+        requests = [WireRequest("POST", server.url, {}, b"%d" % number) for number in range(5)]
+        got = run(DirectWire(), *requests)
+    assert [bytes(one.body[:1]) for one in got if isinstance(one, WireResponse)] == [b"0", b"1", b"2", b"3", b"4"]
 
 
 @pytest.mark.parametrize("secure", [False, True])

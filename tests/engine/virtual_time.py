@@ -209,8 +209,9 @@ def _settled(dispatch: Dispatch) -> int:
     count = 0
     while True:
         try:
-            outcomes = dispatch.outbox.get_nowait()
+            outcome = dispatch.outbox.first(wait=False)
         except Empty:
             return count
-        assert all(isinstance(one, Delivered | Ended) for one in outcomes), outcomes
-        count += sum(isinstance(one, Delivered) for one in outcomes)
+        assert isinstance(outcome, Delivered | Ended), outcome
+        count += isinstance(outcome, Delivered)
+        dispatch.outbox.taken()

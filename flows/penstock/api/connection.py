@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import select
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 from penstock.api.provider import Timeouts
+from penstock.api.received import ReceivedHeaders, unpacked
 from penstock.api.wire import FailureKind, WireError, WireResponse, too_large
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ _MOST_AT_ONCE = 65_536
 _MOST_IN_PLACE = 16 << 20
 """Bytes of a body that memory is taken for because of a number in its head."""
 _INFORMATIONAL = 200
-_GZIP_OR_ZLIB = 47
-_PACKED = frozenset({"gzip", "x-gzip", "deflate"})
+_BODILESS = (204, 304)
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -63,6 +62,7 @@ class Connection(asyncio.BufferedProtocol):
         self._began = self._heard = 0.0
         self._unsent = memoryview(b"")
         self._is_full = False
+        self._plug = -1
         self._incoming: select.poll | None = None
         self._clear()
 
@@ -74,7 +74,9 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def is_quiet(self) -> bool:
         """Whether nothing has come since its last answer: what comes unasked is no answer to the next request."""
-        return self._incoming is None or not self._incoming.poll(0)
+        if self._incoming is not None:
+            return not self._incoming.poll(0)
+        return self._plug < 0 or not select.select([self._plug], [], [], 0)[0]
 
     def ask(self, data: bytes, timeouts: Timeouts) -> asyncio.Future[WireResponse]:
         """Send a whole request; the response, or a `WireError`."""
@@ -117,9 +119,11 @@ class Connection(asyncio.BufferedProtocol):
         # Other loops' transports are not of asyncio's class.
         self._transport = cast("asyncio.Transport", transport)
         plug = transport.get_extra_info("socket")
-        if plug is not None and hasattr(select, "poll"):
-            self._incoming = select.poll()
-            self._incoming.register(plug.fileno(), select.POLLIN)
+        if plug is not None:
+            self._plug = plug.fileno()
+            if hasattr(select, "poll"):
+                self._incoming = select.poll()
+                self._incoming.register(self._plug, select.POLLIN)
 
     def pause_writing(self) -> None:
         """See `asyncio.BaseProtocol`."""
@@ -141,11 +145,9 @@ class Connection(asyncio.BufferedProtocol):
         self._heard = self._loop.time()
         if self._body is not None:
             self._filled += nbytes
-            whole = len(self._body) - 1
-            if self._filled >= whole:
+            if self._filled == len(self._body):
                 self._parser = self._new_parser()
-                self._more = self._filled > whole
-                self._whole(memoryview(self._body)[:whole])
+                self._whole(memoryview(self._body))
         elif self._answer is None:
             # Nobody has asked: an answer to nothing, such as that of a server which gives up an idle connection.
             self.abort()
@@ -183,6 +185,9 @@ class Connection(asyncio.BufferedProtocol):
         length = self._headers.get(b"content-length")
         self._length = None if length is None else int(length)
         self._until_end = self._length is None and b"transfer-encoding" not in self._headers
+        if status in _BODILESS and self._length:
+            # Whether the body that is told follows nevertheless, nobody knows.
+            self._keeps = False
         if self._length is not None and self._length > self._max_body:
             self._refused = too_large(self._max_body)
 
@@ -249,8 +254,7 @@ class Connection(asyncio.BufferedProtocol):
             if self._fed > _MOST_HEAD:
                 self._fail(FailureKind.PROTOCOL, f"its head is longer than {_MOST_HEAD:,} bytes")
         elif self._length is not None and self._length <= _MOST_IN_PLACE:
-            # One byte more than it has, so that what follows it unasked is seen.
-            self._body = bytearray(self._length + 1)
+            self._body = bytearray(self._length)
             self._body[: self._filled] = self._came
             self._came = b""
 
@@ -260,7 +264,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(piece)
 
     def _whole(self, body: bytes | bytearray | memoryview) -> None:
-        answer, headers, status = self._answer, _Headers(self._headers), self._status
+        answer, headers, status = self._answer, ReceivedHeaders(self._headers), self._status
         keeps = self._keeps and not self._more and not self._unsent
         encoding = headers.get("content-encoding", "").lower()
         self._answer = None
@@ -273,9 +277,11 @@ class Connection(asyncio.BufferedProtocol):
             return
         given = memoryview(body) if isinstance(body, bytearray) else body
         try:
-            answer.set_result(WireResponse(status, headers, _decoded(given, encoding, self._max_body)))
+            answer.set_result(WireResponse(status, headers, unpacked(given, encoding, self._max_body)))
         except WireError as error:
             answer.set_exception(error)
+        except Exception as error:  # noqa: BLE001  # nobody else would tell whoever waits for the answer
+            answer.set_exception(WireError(FailureKind.PROTOCOL, f"its body could not be read: {type(error).__name__}"))
 
     def _cut(self, error: Exception | None) -> None:
         begun = bool(self._status or self._fed)
@@ -292,51 +298,3 @@ class Connection(asyncio.BufferedProtocol):
         self.abort()
         if answer is not None and not answer.done():
             answer.set_exception(WireError(kind, detail, stale=stale))
-
-
-class _Headers(Mapping[str, str]):
-    """Response headers by name: few of twenty are ever looked at, so none is converted before."""
-
-    __slots__ = ("_given",)
-
-    def __init__(self, given: dict[bytes, bytes]) -> None:
-        self._given = given
-
-    def __getitem__(self, name: str) -> str:
-        return self._given[name.encode("latin-1")].decode("latin-1")
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """As of any mapping, without the cost of an exception for each header that is not there."""
-        value = self._given.get(name.encode("latin-1"))
-        return default if value is None else value.decode("latin-1")
-
-    def __iter__(self) -> Iterator[str]:
-        return (name.decode("latin-1") for name in self._given)
-
-    def __len__(self) -> int:
-        return len(self._given)
-
-
-def _decoded(body: bytes | memoryview, encoding: str, most: int) -> bytes | memoryview:
-    """The body as it was before the server packed it, which none is asked to; as it is if it is not packed with zlib.
-
-    Raises:
-        WireError: it is not packed as its headers say, or longer than `most` bytes.
-    """
-    if encoding not in _PACKED or not len(body):
-        return body
-    data = bytearray()
-    rest = bytes(body)
-    while rest:
-        unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
-        try:
-            data += unpacker.decompress(rest, most + 1 - len(data))
-        except zlib.error as error:
-            raise WireError(FailureKind.PROTOCOL, f"its body is not encoded as {encoding}: {error}") from None
-        if len(data) > most:
-            raise too_large(most)
-        if not unpacker.eof:
-            raise WireError(FailureKind.CLOSED, f"its {encoding} body ends too early")
-        # One file of gzip may follow another.
-        rest = unpacker.unused_data
-    return memoryview(data)

@@ -54,14 +54,19 @@ def route_to(url: str) -> Route:
     Raises:
         ValueError: it is no ``http://`` or ``https://`` URL, or the proxy's address makes no sense.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        # Not quoted: what stands in the place of a port may be a password.
+        raise ValueError("it is no http:// or https:// URL") from None
     if parts.scheme not in _PORTS or not parts.hostname:
         raise ValueError("it is no http:// or https:// URL")
     try:
         host = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
     except UnicodeError:
         raise ValueError("the name of the host is no name") from None
-    route = Route(parts.scheme == "https", host, parts.port or _PORTS[parts.scheme])
+    route = Route(parts.scheme == "https", host, port or _PORTS[parts.scheme])
     named = _proxy_for(parts.scheme, route)
     if not named:
         return route

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import sys
 import time
 from collections.abc import Mapping
 from enum import StrEnum
@@ -168,7 +169,15 @@ def trust() -> ssl.SSLContext:
         InputError: as `extra_authorities`.
     """
     context = ssl.create_default_context()
-    if not context.cert_store_stats()["x509_ca"] and not _system_has_authorities():
+    places = ssl.get_default_verify_paths()
+    file, folder = Path(places.openssl_cafile), Path(places.openssl_capath)
+    # By themselves, for OpenSSL takes what SSL_CERT_FILE and SSL_CERT_DIR name in their place.
+    if file.is_file():
+        context.load_verify_locations(cafile=str(file))
+    has_folder = _holds_authorities(folder)
+    if has_folder:
+        context.load_verify_locations(capath=str(folder))
+    if not file.is_file() and not has_folder and sys.platform != "win32":
         import certifi
 
         context.load_verify_locations(cafile=certifi.where())
@@ -177,12 +186,12 @@ def trust() -> ssl.SSLContext:
     return context
 
 
-def _system_has_authorities() -> bool:
-    """Whether OpenSSL finds some where it was built to look; those of a folder are read when they are needed."""
-    places = ssl.get_default_verify_paths()
-    if places.cafile is not None:
-        return True
-    return places.capath is not None and any(_HASHED.fullmatch(path.name) for path in Path(places.capath).iterdir())
+def _holds_authorities(folder: Path) -> bool:
+    """Whether OpenSSL finds any in a folder: by names that are made of what is in them."""
+    try:
+        return any(_HASHED.fullmatch(path.name) for path in folder.iterdir())
+    except OSError:
+        return False
 
 
 def _pem_files(variable: str, path: Path) -> list[Path]:

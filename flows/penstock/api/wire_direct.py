@@ -53,6 +53,9 @@ class DirectWire:
             return await self._httpx.send(request, timeouts)
         data = self._bytes(request, route)
         connection = self._kept(route) or await self._connected(route, timeouts)
+        if self._is_closed:
+            connection.abort()
+            raise WireError(FailureKind.CLOSED, "the client was closed")
         self._asking.add(connection)
         often = max(_OFTEN, min(timeouts.read, timeouts.total) / 10)
         if self._watching is None or often < self._every:

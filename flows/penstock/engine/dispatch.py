@@ -12,7 +12,6 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
 
 from penstock.api.errors import NotMade, RateLimited
 from penstock.api.headers import request_id_of
@@ -21,6 +20,7 @@ from penstock.engine.budget import Reservation
 from penstock.engine.control import RunControl
 from penstock.engine.group import Group
 from penstock.engine.judge import Action, Circumstances, judge
+from penstock.engine.outbox import Outbox
 from penstock.engine.pack import Pack
 from penstock.engine.room import Room, Share
 from penstock.errors import RunStopped
@@ -41,10 +41,6 @@ class Ended:
     """The last thing in an outbox. `error`: a bug that ended the job."""
 
     error: BaseException | None = None
-
-
-Outbox = SimpleQueue[list[Delivered | Failed | Ended]]
-"""Outcomes in the order in which they came, those that came home together at once."""
 
 
 class Dispatch:
@@ -70,7 +66,7 @@ class Dispatch:
         answer_bytes: int = 0,
         check: Callable[[], object] = lambda: None,
     ) -> None:
-        self.outbox: Outbox = SimpleQueue()
+        self.outbox: Outbox[Delivered | Failed | Ended] = Outbox()
         self._caller = caller
         self._group = group
         self._control = control

@@ -7,7 +7,6 @@ holds up the network, and their exceptions arise where they belong.
 from __future__ import annotations
 
 import errno
-from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 from queue import Empty
@@ -44,12 +43,12 @@ class Driver:
         call: Callable[..., object],
     ) -> None:
         self._dispatch = dispatch
+        self._outbox = dispatch.outbox
         self._packs = packs
         self._sink = sink
         self._control = control
         self._width = width
         self._call = call
-        self._arrived: deque[Delivered | Failed | Ended] = deque()
         self._exhausted = False
         self._packs_handed = 0
         self._items_handed = 0
@@ -109,20 +108,23 @@ class Driver:
 
     def _outcomes(self, *, wait: bool) -> Iterator[Delivered | Failed | Ended]:
         if wait:
-            yield self._next()
+            yield self._outbox.first()
         while True:
             try:
-                yield self._next(wait=False)
+                yield self._outbox.first(wait=False)
             except Empty:
                 return
 
-    def _next(self, *, wait: bool = True) -> Delivered | Failed | Ended:
-        # What came together is taken one by one: an exception on the way leaves the rest where it can be taken again.
-        if not self._arrived:
-            self._arrived.extend(self._dispatch.outbox.get(block=wait))
-        return self._arrived.popleft()
-
     def _take(self, outcome: Delivered | Failed) -> None:
+        try:
+            self._hand_over(outcome)
+        except Exception:
+            # The sink has refused it, and would again.
+            self._outbox.taken()
+            raise
+        self._outbox.taken()
+
+    def _hand_over(self, outcome: Delivered | Failed) -> None:
         if isinstance(outcome, Delivered):
             self._items_settled += len(outcome.items)
             self._unkept += len(outcome.items)
@@ -171,7 +173,7 @@ class Driver:
         """
         refused = self._refused
         self._call(self._dispatch.stop)
-        while not isinstance(outcome := self._next(), Ended):
+        while not isinstance(outcome := self._outbox.first(), Ended):
             self._settled(self._take, outcome)
         self._settled(self._keep)
         self._over = True

@@ -44,8 +44,9 @@ def _server_address(text: str) -> str:
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError as error:
-        raise ValueError(f"not a web address: {error}") from None
+    except ValueError:
+        # Not quoted: what stands in the place of a port may be a password.
+        raise ValueError("not a web address; write it like https://api.openai.com/v1") from None
     if parts.username is not None or parts.password is not None:
         raise ValueError("a web address must not hold a user or a password: put the key into the environment (api_key)")
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
