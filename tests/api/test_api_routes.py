@@ -11,10 +11,12 @@ from relay import Relay
 from test_api_wire import authority
 
 from penstock.api.provider import Timeouts
-from penstock.api.routes import Proxy, Route, route_to
+from penstock.api.routes import Proxy, Route, check_proxies, route_to
 from penstock.api.wire import FailureKind, WireError, WireRequest, WireResponse
 from penstock.api.wire_direct import DirectWire
+from penstock.api.wire_httpx import open_client
 from penstock.errors import InputError
+from penstock.flow.server import begin
 from raw_http import RawServer, Reply, reply
 
 __all__ = ["authority"]
@@ -96,8 +98,19 @@ def test_the_password_of_a_proxy_whose_address_makes_no_sense_is_not_shown(
     environment.setenv("HTTPS_PROXY", f"http://me:{password}@p:3128")
     got = ask("https://service.example/")
     assert isinstance(got, WireError)
-    assert "sec" not in str(got)
-    assert "the address of the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY makes no sense" in str(got)
+    told = [str(got)]
+    for look in (check_proxies, open_client, begin):
+        with pytest.raises(InputError) as raised:
+            look()
+        told.append(str(raised.value))
+    for text in told:
+        assert "the address of the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY makes no sense" in text
+        assert "sec" not in text
+
+
+def test_a_proxy_that_is_not_there_is_named(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HTTPS_PROXY", "http://me:secret@127.0.0.1:9")
+    assert str(ask("https://service.example/")) == "Connection refused (over the proxy 127.0.0.1:9)"
 
 
 def test_the_name_of_a_host_may_be_written_in_any_letters() -> None:

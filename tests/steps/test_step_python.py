@@ -101,6 +101,11 @@ def test_lists_that_are_all_null_may_be_turned_round_though_polars_forgets_their
             {"columns": {"n": "integer"}},
             "'n' as String, and `columns` promises integer",
         ),
+        (
+            "return t.with_columns(id=pl.lit(None, pl.Date))",
+            {},
+            "changed the column 'id', which `columns` does not name",
+        ),
         ("return t.with_columns(n=pl.lit(2**63, pl.UInt64))", {"columns": {"n": "integer"}}, "that is no integer"),
         ("return t.drop('_row')", {"rows": "fewer"}, "gave back no column '_row': it comes with the table"),
         ("return pl.concat([t, t])", {"rows": "fewer"}, "a row more than once; write `rows: any`"),

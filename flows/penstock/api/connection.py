@@ -37,7 +37,6 @@ class Connection(asyncio.BufferedProtocol):
         ended: called once the connection is closed.
 
     Attributes:
-        reused: whether it has carried a response before.
         idle_since: when its last response was whole.
     """
 
@@ -49,7 +48,7 @@ class Connection(asyncio.BufferedProtocol):
     _refused: WireError | None
 
     def __init__(self, shared: memoryview, max_body: int, ended: Callable[[Connection], None]) -> None:
-        self.reused = False
+        self._reused = False
         self.idle_since = 0.0
         self._shared = shared
         self._max_body = max_body
@@ -269,7 +268,7 @@ class Connection(asyncio.BufferedProtocol):
         encoding = headers.get("content-encoding", "").lower()
         self._answer = None
         self._clear()
-        self.reused = True
+        self._reused = True
         self.idle_since = self._heard
         if self._transport is not None and (not keeps or self._transport.get_write_buffer_size()):
             self._transport.abort()
@@ -289,7 +288,7 @@ class Connection(asyncio.BufferedProtocol):
         self._fail(
             FailureKind.CLOSED,
             f"{what} {'in the middle of its answer' if begun else 'without an answer'}",
-            stale=self.reused and not begun,
+            stale=self._reused and not begun,
         )
 
     def _fail(self, kind: FailureKind, detail: str, *, stale: bool = False) -> None:

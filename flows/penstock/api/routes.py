@@ -8,6 +8,8 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from penstock.errors import InputError
+
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -44,8 +46,27 @@ class Route(NamedTuple):
     @property
     def authority(self) -> str:
         """Host and port as in a request."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS["https" if self.tls else "http"] else f"{host}:{self.port}"
+        return self.target.rpartition(":")[0] if self.port == _PORTS["https" if self.tls else "http"] else self.target
+
+    @property
+    def target(self) -> str:
+        """Host and port, whatever the port."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def check_proxies() -> None:
+    """Look at all proxies that the environment names, before libraries do that show what they cannot read.
+
+    Raises:
+        InputError: the address of one makes no sense.
+    """
+    proxies = getproxies()
+    for scheme in (*_PORTS, "all"):
+        if named := proxies.get(scheme):
+            try:
+                _proxy_at(named)
+            except ValueError as error:
+                raise InputError(str(error)) from None
 
 
 def route_to(url: str) -> Route:
@@ -70,7 +91,7 @@ def route_to(url: str) -> Route:
     named = _proxy_for(parts.scheme, route)
     if not named:
         return route
-    proxy = _proxy_at(named if "://" in named else f"http://{named}")
+    proxy = _proxy_at(named)
     return route._replace(is_http=False) if proxy is None else route._replace(proxy=proxy)
 
 
@@ -82,14 +103,14 @@ def _proxy_for(scheme: str, route: Route) -> str | None:
     return None if _in_network(route.host, proxies.get("no", "")) else named
 
 
-def _proxy_at(url: str) -> Proxy | None:
-    """The proxy with this address; None for one that does not speak HTTP.
+def _proxy_at(named: str) -> Proxy | None:
+    """The proxy with this address, ``http://`` where it names no scheme; None for one that does not speak HTTP.
 
     Raises:
         ValueError: the address makes no sense; it is not shown, for a password may be in it.
     """
     try:
-        address = urlsplit(url)
+        address = urlsplit(named if "://" in named else f"http://{named}")
         host, port = address.hostname, address.port
     except ValueError:
         raise ValueError(

@@ -55,8 +55,7 @@ async def open_tunnel(connection: Connection, route: Route, proxy: Proxy, contex
     loop = asyncio.get_running_loop()
     transport, opening = await connect(_Opening, proxy.host, proxy.port)
     try:
-        name = f"[{route.host}]" if ":" in route.host else route.host
-        lines = [f"CONNECT {name}:{route.port} HTTP/1.1", f"host: {name}:{route.port}"]
+        lines = [f"CONNECT {route.target} HTTP/1.1", f"host: {route.target}"]
         if proxy.authorization:
             lines.append(f"proxy-authorization: {proxy.authorization}")
         transport.write("\r\n".join([*lines, "", ""]).encode("latin-1"))

@@ -122,9 +122,9 @@ class DirectWire:
             async with asyncio.timeout(timeouts.connect):
                 await _connect(connection, route, context)
         except TimeoutError:
-            raise WireError(FailureKind.TIMEOUT, "no connection in time") from None
+            raise WireError(FailureKind.TIMEOUT, f"no connection in time{_over(route)}") from None
         except (OSError, UnicodeError) as error:
-            raise WireError(FailureKind.CONNECT, _reason(error)) from None
+            raise WireError(FailureKind.CONNECT, f"{_reason(error)}{_over(route)}") from None
         return connection
 
     def _context(self) -> ssl.SSLContext:
@@ -176,6 +176,10 @@ def _head(request: WireRequest, route: Route) -> bytes:
         # Not quoted, nor left to an exception that quotes it: it may be a key.
         raise WireError(FailureKind.CONNECT, "a header holds a character that no header may hold")
     return "\r\n".join([*lines, "content-length: "]).encode()
+
+
+def _over(route: Route) -> str:
+    return f" (over the proxy {route.proxy.host}:{route.proxy.port})" if route.proxy is not None else ""
 
 
 def _reason(error: OSError | UnicodeError) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from penstock.api.provider import Timeouts
+from penstock.api.routes import check_proxies
 from penstock.api.wire import (
     MAX_BODY,
     FailureKind,
@@ -92,10 +93,12 @@ def open_client(transport: httpx.AsyncBaseTransport | None = None) -> httpx.Asyn
     """A client that follows no redirects, with proxies and certificates from the environment.
 
     Raises:
-        InputError: a file of certificates is not there, or what a SOCKS proxy needs is not installed.
+        InputError: a file of certificates is not there, the address of a proxy makes no sense, or what a SOCKS proxy
+            needs is not installed.
     """
     import httpx
 
+    check_proxies()
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=_IDLE_SECONDS)
     try:
         return httpx.AsyncClient(transport=transport, verify=trust(), follow_redirects=False, limits=limits)

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from penstock.api.routes import check_proxies
 from penstock.errors import InputError
 from penstock.flow.configured import Configured, configured_api
 from penstock.flow.connection import Connection, connect_prefect, forget_own
@@ -77,9 +78,11 @@ def begin(*, keep: bool | None = None) -> Boot:
 
     Raises:
         ServerUnavailable: the Prefect API that the user configured does not answer.
-        InputError: a settings file or ``PENSTOCK_SERVER_IDLE`` cannot be read.
+        InputError: a settings file, ``PENSTOCK_SERVER_IDLE`` or the address of a proxy cannot be read.
         StorageFailed: the folder of the embedded server cannot be made.
     """
+    # Prefect's own client would show what it cannot read of it, which may be a password.
+    check_proxies()
     forget_own()
     if configured := configured_api():
         _probe(configured)

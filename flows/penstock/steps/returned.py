@@ -122,7 +122,7 @@ class Promise:
 def _same(column: pl.Series, given: pl.Series) -> bool:
     """Whether they hold the same. Lists that are all null lose their type when polars turns them round."""
     if column.dtype != given.dtype:
-        return column.null_count() == len(column) == given.null_count()
+        return _suits(column.dtype, given.dtype) and column.null_count() == len(column) == given.null_count()
     return column.equals(given, null_equal=True)
 
 
